@@ -1,0 +1,1 @@
+"""The Tradewind pipeline: one module per step, the store that chains them, the command line."""

@@ -1,0 +1,33 @@
+"""Every error a user can cause. Each says what was received, what was expected, and how to fix it."""
+
+
+class TradewindError(Exception):
+    """Base of all errors that are the input's fault, not the program's; shown without a traceback."""
+
+
+class RecipeError(TradewindError):
+    """The recipe, or an override of it, is wrong: unknown key, wrong type, impossible combination."""
+
+
+class SourceError(TradewindError):
+    """A data source is missing, empty, unreadable, or lacks a column that the recipe names."""
+
+
+class ValidationFailed(TradewindError):
+    """A critical check on the data failed; nothing after `validate` may run."""
+
+
+class BackendError(TradewindError):
+    """The requested Keras backend is not installed, or another one is already loaded in this process."""
+
+
+class StoreError(TradewindError):
+    """The store cannot do what was asked: unknown reference, unwritable root, unsupported address."""
+
+
+class CheckpointError(TradewindError):
+    """A checkpoint does not fit the model, the recipe, or the backend that wants to resume from it."""
+
+
+class PublishError(TradewindError):
+    """An export did not prove itself, or the registry refused it; the champion is untouched."""
