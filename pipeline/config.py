@@ -92,9 +92,8 @@ class Split(Section):
 
 
 class Tokenizer(Section):
-    """The subword tokenizer, trained on the training rows of the corpus."""
+    """The byte-level BPE tokenizer, trained on the training rows of the corpus."""
 
-    algorithm: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
     vocabulary_size: Annotated[int, Field(ge=300, le=65_000)] = 8192
     lowercase: bool = True
 

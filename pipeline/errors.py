@@ -31,3 +31,11 @@ class CheckpointError(TradewindError):
 
 class PublishError(TradewindError):
     """An export did not prove itself, or the registry refused it; the champion is untouched."""
+
+
+class Interrupted(TradewindError):
+    """A signal asked the step to stop; it saved its state, and the same command continues. Exit status 75: retry me."""
+
+
+class TrainingError(TradewindError):
+    """Training cannot go on: the loss is not a number, or a batch cannot be made."""

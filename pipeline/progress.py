@@ -50,9 +50,7 @@ class LogProgress:
         self.last = now
         elapsed = now - self.started
         remaining = elapsed / done * (total - done) if done else float("nan")
-        logger.info(
-            "%s %d/%d %s eta %.0fs", self.label, done, total, describe(figures), remaining
-        )
+        logger.info("%s %d/%d %s eta %.0fs", self.label, done, total, describe(figures), remaining)
 
     def say(self, text: str) -> None:
         """Log the sentence."""
@@ -95,9 +93,7 @@ class LiveProgress:
 
 def describe(figures: dict[str, float | str]) -> str:
     """Return figures as `loss 2.314  tokens/s 18,204`."""
-    return "  ".join(
-        f"{name.replace('_per_second', '/s')} {format_figure(value)}" for name, value in figures.items()
-    )
+    return "  ".join(f"{name.replace('_per_second', '/s')} {format_figure(value)}" for name, value in figures.items())
 
 
 def format_figure(value: float | str) -> str:

@@ -1,0 +1,102 @@
+"""A DAG run as a run of the store: its record, its steps, its progress in the log, and which errors are retried."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowFailException
+from recipe_form import read_form
+
+from pipeline.config import Settings
+from pipeline.errors import BackendError, RecipeError, SourceError, ValidationFailed
+from pipeline.flow import Flow
+from pipeline.progress import LogProgress, Progress
+from pipeline.recipes import load_recipe
+from pipeline.store import Artifact
+
+logger = logging.getLogger("tradewind")
+
+HOME = Path(__file__).resolve().parent.parent  # relative folders of the settings are relative to this one
+HOPELESS = (RecipeError, SourceError, ValidationFailed, BackendError)  # the next try would meet the same error
+LONGEST_RUN_ID = 180
+
+
+def settings() -> Settings:
+    """Return the settings with absolute folders: Airflow's processes do not start in the project's folder."""
+    found = Settings()
+    return found.model_copy(
+        update={"workspace": (HOME / found.workspace).absolute(), "recipes": (HOME / found.recipes).absolute()}
+    )
+
+
+def create_run(file: str) -> list[str]:
+    """Record the run of a recipe with the values of the trigger form; return the names of the tasks to run."""
+    dag_run = get_current_context()["dag_run"]
+    with errors_decide_on_retries():
+        recipe = load_recipe(file)
+        tasks, overrides = read_form(recipe, dag_run.conf or {})
+        recipe = load_recipe(file, overrides)
+        flow = Flow.create(recipe, file, settings(), run_id=run_id(), trigger="airflow")
+    logger.info("run %s of %s; tasks: %s", flow.run_id, file, ", ".join(tasks))
+    for override in overrides:
+        logger.info("with %s", override)
+    return tasks
+
+
+def run_step(name: str, task: str | None = None) -> Artifact:
+    """Run one step of this DAG run's recipe, and return its artifact."""
+    if task:
+        show_name(task)
+    with errors_decide_on_retries():
+        return current_flow().step(name, task, LogDisplay())
+
+
+def show_name(task: str) -> None:
+    """Let Airflow show the name of the recipe's task where it would show the index of a mapped task."""
+    cast("dict[str, object]", get_current_context())["task_name"] = task
+
+
+def current_flow() -> Flow:
+    """Return the flow that the first task of this DAG run has recorded."""
+    return Flow.resume(run_id(), settings())
+
+
+def run_id() -> str:
+    """Return the name of the run's record: the same for every task and try of this DAG run, and for no other."""
+    dag_run = get_current_context()["dag_run"]
+    wanted = f"{dag_run.dag_id}-{dag_run.run_id}"
+    allowed = re.sub(r"[^A-Za-z0-9_.~:+-]", "-", wanted)[:LONGEST_RUN_ID]
+    if allowed == wanted:
+        return wanted
+    return f"{allowed}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+
+
+@contextmanager
+def errors_decide_on_retries() -> Iterator[None]:
+    """Fail at once on what the next try would meet again; anything else, an interruption above all, is retried."""
+    try:
+        yield
+    except HOPELESS as error:
+        raise AirflowFailException(str(error)) from None
+
+
+class LogDisplay:
+    """Shows the steps of a run as lines of the task's log."""
+
+    @contextmanager
+    def step(self, node: str) -> Iterator[Progress]:
+        """Log that `node` is at work, and its progress."""
+        logger.info("%s: started", node)
+        yield LogProgress(node)
+
+    def finished(self, node: str, hit: bool, seconds: float, summary: str) -> None:
+        """Log that `node` is done."""
+        done = "kept from an earlier run" if hit else f"done in {seconds:.1f} s"
+        logger.info("%s: %s; %s", node, done, summary)

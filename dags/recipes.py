@@ -1,0 +1,129 @@
+"""One DAG for each recipe in the folder of recipes (TRADEWIND_RECIPES, else `configs/`), made anew at each parse.
+
+    start -> validate -> preprocess -> pretrain -> [ finetune -> evaluate -> gate -> publish ] -> finish
+                                                   [ baseline -------------> gate            ]
+                                                       once per task of the recipe
+
+Nothing heavy is imported here: a parse takes a fraction of a second, and happens every half minute.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import recipe_tasks as tasks
+from airflow.sdk import DAG, task, task_group
+from airflow.sdk.exceptions import AirflowFailException
+from recipe_form import form
+from recipe_run import settings
+
+from pipeline.config import Recipe
+from pipeline.errors import RecipeError
+from pipeline.recipes import list_recipes, load_recipe
+
+FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)  # schedules count from here; catchup is off, so nothing is made up for
+BROKEN = "broken recipe"
+
+
+def build() -> dict[str, DAG]:
+    """Return the DAGs of all recipes by name; a recipe that cannot be run gets a DAG that says why."""
+    dags: dict[str, DAG] = {}
+    errors: dict[Path, str] = {}
+    for file in list_recipes(settings().recipes):
+        try:
+            recipe = load_recipe(file)
+            if recipe.name in dags:
+                raise RecipeError(f"{file}: name: another recipe is called {recipe.name!r} too; expected a new name")
+            dag = recipe_dag(file, recipe)
+            dag.validate()  # Airflow would do it later, and blame all DAGs of this file
+        except Exception as error:  # belongs to one recipe, and is shown in its DAG
+            errors[file] = str(error)
+        else:
+            dags[recipe.name] = dag
+    for file, text in errors.items():
+        name = _free_name(file, dags)
+        dags[name] = broken_dag(name, text)
+    return dags
+
+
+def recipe_dag(file: Path, recipe: Recipe) -> DAG:
+    """Return the DAG that runs a recipe."""
+    how = recipe.airflow
+    with DAG(
+        recipe.name,
+        description=recipe.description or None,
+        schedule=how.schedule,
+        start_date=FIRST_DAY,
+        catchup=False,
+        auto_register=False,
+        max_active_runs=1,
+        params=form(recipe),
+        tags=set(how.tags),
+        doc_md=f"{recipe.description}\n\nThe recipe, `{file.name}`:\n\n{_code_block(file.read_text(encoding='utf-8'))}",
+        default_args={
+            "owner": how.owner,
+            "retries": how.retries,
+            "retry_delay": timedelta(seconds=how.retry_delay_seconds),
+        },
+    ) as dag:
+        _lay_tasks(file)
+    return dag
+
+
+def _lay_tasks(file: Path) -> None:
+    """Lay the tasks of a recipe into the DAG that is being made."""
+    started = tasks.start(str(file))
+    preprocessed, pretrained = tasks.preprocess(), tasks.pretrain()
+
+    @task_group(tooltip="One model for each task of the recipe: trained, judged and, if it proves itself, published")
+    def model(name: str) -> None:
+        tuned, linear, judged = tasks.finetune(name), tasks.baseline(name), tasks.gate(name)
+        pretrained >> tuned >> tasks.evaluate(name) >> judged
+        preprocessed >> linear >> judged
+        tasks.publish(name, judged)
+
+    started >> tasks.validate() >> preprocessed >> pretrained
+    model.expand(name=started) >> tasks.finish()
+
+
+def broken_dag(name: str, error: str) -> DAG:
+    """Return the DAG that stands for a recipe which cannot be run.
+
+    Raising the error instead would take away the DAGs of all recipes: to Airflow, a file is whole or broken.
+    """
+
+    @task(retries=0)
+    def explain() -> None:
+        """Say what is wrong with the recipe."""
+        raise AirflowFailException(error)
+
+    with DAG(
+        name,
+        dag_display_name=f"{name} ({BROKEN})",
+        description=error.splitlines()[0],
+        schedule=None,
+        auto_register=False,
+        tags={BROKEN},
+        doc_md=f"This recipe cannot be run:\n\n{_code_block(error)}\n\nA repaired file shows within a minute.",
+    ) as dag:
+        explain()
+    return dag
+
+
+def _free_name(file: Path, dags: dict[str, DAG]) -> str:
+    """Return the file's name as that of a DAG: so the history of a recipe that was sound before stays with it."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", file.stem)
+    while name in dags:
+        name += "-broken"
+    return name
+
+
+def _code_block(text: str) -> str:
+    """Return Markdown; the fence is longer than any in the text."""
+    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall(r"`{3,}", text))])
+    return f"{fence}\n{text.rstrip()}\n{fence}"
+
+
+globals().update(build())  # where Airflow looks for DAGs

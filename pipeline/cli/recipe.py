@@ -1,0 +1,49 @@
+"""`tradewind recipe schema | show | check`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import recipes
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, such as configs/icd10.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Override one value of the recipe by its dotted name, such as pretrain.steps=200. Repeatable.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    group = typer.Typer(no_args_is_help=True)
+    group.command("schema")(schema)
+    group.command("show")(show)
+    group.command("check")(check)
+    app.add_typer(group, name="recipe", help="Look into recipes: what may stand in one, and whether yours is sound.")
+
+
+def schema() -> None:
+    """Print the JSON schema of a recipe: every key, its type and bounds, its default, and what it does.
+
+    Editors can use it to complete and check recipes while you type.
+    """
+    typer.echo(json.dumps(recipes.recipe_schema(), indent=2))
+
+
+def show(recipe: RecipeFile, overrides: Overrides = None) -> None:
+    """Print the recipe as YAML with every value, the defaults included."""
+    typer.echo(recipes.show(recipes.load_recipe(recipe, overrides or [])), nl=False)
+
+
+def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
+    """Check the recipe without running it: every wrong key, what it received, and what is allowed."""
+    found = recipes.load_recipe(recipe, overrides or [])
+    typer.echo(f"{recipe}: sound. Sources: {', '.join(found.data.sources)}. Tasks: {', '.join(found.tasks)}.")

@@ -1,0 +1,108 @@
+"""What a person sees at the end of a run: per task the metrics side by side, the verdict, and how to use the model."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli.output import duration
+from pipeline.config import GATE_METRICS
+from pipeline.progress import describe
+
+if TYPE_CHECKING:
+    from pipeline.flow import Outcome, TaskOutcome
+    from pipeline.store import Artifact
+
+
+def print_outcome(outcome: Outcome, console: Console) -> None:
+    """Print the tables of a finished run, its report and its time."""
+    for name, task in outcome.tasks.items():
+        console.print()
+        _print_task(name, task, console)
+    console.print()
+    facts = Facts()
+    facts.add("report", str(outcome.report))
+    facts.add("run", f"{outcome.run_id}  in {duration(outcome.seconds)}  look into it: tradewind show {outcome.run_id}")
+    console.print(facts.table)
+
+
+def print_artifact(artifact: Artifact, console: Console) -> None:
+    """Print where a step's artifact is and the figures it returned."""
+    facts = Facts()
+    facts.add("artifact", artifact.reference)
+    facts.add("folder", str(artifact.path))
+    figures: dict[str, float | str] = {
+        name.replace("_", " "): value
+        for name, value in artifact.result.items()
+        if isinstance(value, int | float | str) and not isinstance(value, bool)
+    }
+    if figures:
+        facts.add("result", describe(figures))
+    console.print(facts.table)
+
+
+def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
+    passed = task.verdict == "pass"
+    title = Text(name, style="bold")
+    title.append("  passed" if passed else "  refused", style="bold green" if passed else "bold red")
+    title.append(f", published as {task.model} version {task.version}" if task.version else ", not published")
+    console.print(title)
+    console.print(_metrics_table(task))
+    facts = Facts()
+    for number, reason in enumerate(task.reasons):
+        facts.add("" if number else "verdict", reason)
+    if task.example:
+        text, label, confidence = (task.example[key] for key in ("text", "label", "confidence"))
+        facts.add("example", f"{text} → {label}  ({float(confidence):.0%})")
+        if task.version:
+            facts.add("", f"tradewind predict --model {task.model} {quote(str(text))}", style="cyan")
+    console.print(facts.table)
+
+
+def _metrics_table(task: TaskOutcome) -> Table:
+    """Return one row per metric; the best value of each row is bold."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False, padding=(0, 2, 0, 1))
+    table.add_column("", min_width=16)
+    columns = {"candidate": task.candidate, "linear baseline": task.baseline, "champion": task.champion}
+    for title in columns:
+        table.add_column(title, justify="right", min_width=9)
+    for metric in GATE_METRICS:
+        values = [_value(metrics, metric) for metrics in columns.values()]
+        known = [value for value in values if value is not None]
+        if known:
+            best = max(known)
+            cells = [Text("-", style="dim") if value is None else _cell(value, best) for value in values]
+            table.add_row(metric.replace("_", " ").replace("f1", "F1"), *cells)
+    return table
+
+
+def _value(metrics: dict[str, Any] | None, metric: str) -> float | None:
+    value = (metrics or {}).get(metric)
+    return None if value is None else float(value)
+
+
+def _cell(value: float, best: float) -> Text:
+    return Text(f"{value:.3f}", style="bold" if value == best else "")
+
+
+def quote(text: str) -> str:
+    """Return the text quoted for a shell, in double quotes where they are enough."""
+    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'
+
+
+class Facts:
+    """Names and values below each other; values are text as they are, never markup."""
+
+    def __init__(self) -> None:
+        self.table = Table.grid(padding=(0, 2, 0, 0))
+        self.table.add_column(style="dim", min_width=8)
+        self.table.add_column(overflow="fold")
+
+    def add(self, name: str, value: str, style: str = "") -> None:
+        """Add one line."""
+        self.table.add_row(name, Text(value, style=style))

@@ -1,0 +1,144 @@
+"""`tradewind run` and `tradewind step`: a recipe from raw text to published models, or one step of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.failure import command_line, resumable
+from pipeline.cli.output import open_display
+from pipeline.cli.recipe import Overrides, RecipeFile
+from pipeline.cli.result import print_artifact, print_outcome
+from pipeline.config import Recipe, Settings
+from pipeline.flow import STEPS, Flow
+from pipeline.recipe_keys import did_you_mean
+from pipeline.recipes import load_recipe
+
+SHARED = ("validate", "preprocess", "pretrain")
+
+
+def known_step(name: str | None) -> str | None:
+    """Return the name when it is one of a step, else say which there are."""
+    if name is not None and name not in STEPS:
+        raise typer.BadParameter(f"received {name!r}{did_you_mean(name, STEPS)}; expected one of {', '.join(STEPS)}")
+    return name
+
+
+def step_names() -> list[str]:
+    """Return the names of the steps, for the shell's completion."""
+    return list(STEPS)
+
+
+Step = Annotated[
+    str,
+    typer.Argument(metavar="STEP", help=f"One of {', '.join(STEPS)}.", callback=known_step, autocompletion=step_names),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command("run")(run)
+    app.command("step")(step)
+
+
+def run(
+    recipe: RecipeFile,
+    restart: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="STEP",
+            help=f"Compute this step and all after it anew, even where nothing changed. One of {', '.join(STEPS)}.",
+            callback=known_step,
+            autocompletion=step_names,
+        ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", metavar="NAME", help="Only this task of the recipe. Repeatable. Default: all."),
+    ] = None,
+    overrides: Overrides = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", metavar="ID", help="Name of the run. Default: recipe and time.")
+    ] = None,
+) -> None:
+    """Run a recipe from raw text to published models.
+
+    Steps whose recipe values, inputs and code did not change are kept from earlier runs, so running the same command
+    again after an interruption goes on where it stopped. A candidate that the gate refuses is a result, not an error:
+    it is not published, the reasons are shown, and the exit code is 0.
+
+    Example: tradewind run configs/icd10.yaml --task chapter --set pretrain.steps=200
+    """
+    display = open_display()
+
+    def resume() -> str:
+        # What was computed anew before the failure is finished: go on from the step that failed.
+        again = display.current.split()[0].split("[")[0] if restart and display.current else restart
+        return command_line("run", str(recipe), **{"from": again}, task=tasks, set=overrides)
+
+    with resumable(lambda: "reading the recipe", resume):
+        found = load_recipe(recipe, overrides or [])
+    _check_tasks(found, tasks or [])
+    with resumable(lambda: display.current or "run", resume):
+        flow = Flow.create(found, recipe, Settings(), run_id=run_id, trigger="cli")
+        outcome = flow.run(tasks or None, restart, display)
+    print_outcome(outcome, display.console)
+
+
+def step(
+    name: Step,
+    recipe: RecipeFile,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="NAME", help="The task, for the steps from finetune on; default: the only one."),
+    ] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            "--run", metavar="RUN", help="Take the inputs and the recipe of this run; `tradewind runs` lists them."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run one step of a recipe on what the steps before it have left.
+
+    Example: tradewind step evaluate configs/icd10.yaml --task chapter
+    """
+    display = open_display()
+    again = command_line("step", name, str(recipe), task=task, run=run_id, set=overrides)
+    with resumable(lambda: "reading the recipe", lambda: again):
+        found = load_recipe(recipe, overrides or [])
+    chosen = _task_of(name, found, task)
+    with resumable(lambda: display.current or f"step {name}", lambda: again):
+        if run_id is None:
+            flow = Flow.create(found, recipe, Settings(), trigger="cli")
+        else:
+            flow = Flow.resume(run_id, Settings())
+        artifact = flow.step(name, chosen, display)
+    print_artifact(artifact, display.console)
+
+
+def _task_of(step: str, recipe: Recipe, task: str | None) -> str | None:
+    """Return the task that a step runs for, or None for a step that all tasks share."""
+    if step in SHARED and task is not None:
+        raise _wrong_task(f"received {task!r}, but all tasks share the step {step}; leave --task out")
+    if step in SHARED:
+        return None
+    if task is None and len(recipe.tasks) > 1:
+        raise _wrong_task(f"{step} runs for one task; expected one of {', '.join(recipe.tasks)}")
+    chosen = task or next(iter(recipe.tasks))
+    _check_tasks(recipe, [chosen])
+    return chosen
+
+
+def _check_tasks(recipe: Recipe, tasks: list[str]) -> None:
+    for name in tasks:
+        if name not in recipe.tasks:
+            known = ", ".join(recipe.tasks)
+            raise _wrong_task(f"received {name!r}{did_you_mean(name, recipe.tasks)}; expected one of {known}")
+
+
+def _wrong_task(sentence: str) -> typer.BadParameter:
+    return typer.BadParameter(sentence, param_hint="--task")

@@ -1,0 +1,1 @@
+"""From outside data to rows, tokens and splits: what `validate` and `preprocess` are made of."""

@@ -1,0 +1,134 @@
+"""Step `finetune`: the pretrained encoder learns one task from its labelled rows.
+
+bundle/{model.keras, tokenizer.json, bundle.json}, logs/metrics.jsonl
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import pyarrow.parquet as pq
+
+from models.encoder import Encoder, SegmentClassifier
+from models.objectives import segment_labels
+from pipeline.backbone import build_encoder, dimensions_of, load_backbone
+from pipeline.backend import select_precision
+from pipeline.bundle import Bundle
+from pipeline.config import Finetune, Recipe
+from pipeline.data.shards import ShardedRows
+from pipeline.data.tokenizer import load_tokenizer
+from pipeline.progress import Progress
+from pipeline.training.batches import BatchShape, LabelledBatches
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.loop import Trainer, evaluate
+from pipeline.training.optimizer import make_optimizer
+from pipeline.training.steppers import make_stepper
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """How fine-tuning ended; losses are nats per row."""
+
+    task: str
+    backend: str
+    precision: str
+    classes: int
+    steps: int
+    resumed_at: int
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    tokens_per_second: float
+    seconds: float
+
+
+def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path, progress: Progress) -> FinetuneResult:
+    """Train a classifier for `task`, from the newest checkpoint in `out` when there is one.
+
+    Args:
+        recipe: Recipe. Its `seed`, `model`, `tasks.<task>.finetune` and `runtime`.
+        task: str. Name of the task.
+        tokens: Path. The artifact of `preprocess`.
+        backbone: Path. The artifact of `pretrain`.
+        out: Path. Folder to write into; checkpoints live in it until the step is done.
+        progress: Progress. Shows loss, tokens per second and the time left.
+
+    Raises:
+        BackendError: the precision is not possible here.
+        TrainingError: the loss is not a finite number.
+        Interrupted: SIGTERM arrived; the same call continues.
+    """
+    config, runtime = recipe.tasks[task].finetune, recipe.runtime
+    folder = tokens / "tasks" / task
+    labels = json.loads((folder / "labels.json").read_text())
+    precision = select_precision(runtime.precision)
+    keras.config.set_dtype_policy(precision)
+    keras.utils.set_random_seed(recipe.seed)
+    encoder = _initial_encoder(recipe, config, backbone)
+    splits = {split: ShardedRows(folder / split) for split in ("train", "validation")}
+    segments = max(rows.segments_per_row for rows in splits.values())
+    model = SegmentClassifier(encoder, len(labels), segments, dropout=config.dropout)
+    model.build_from_config({})
+
+    shape = BatchShape.of(config.global_batch_size, runtime.micro_batch_size)
+    batches = {
+        split: LabelledBatches(rows, _classes(folder / f"{split}.parquet", labels), segments, shape, recipe.seed)
+        for split, rows in splits.items()
+    }
+    total_steps = math.ceil(config.epochs * len(splits["train"]) / config.global_batch_size)
+    optimizer = make_optimizer(config, config.learning_rate or _learning_rate(recipe), total_steps, model)
+    stepper = make_stepper(model, optimizer, segment_labels)
+    identity = {"step": "finetune", "precision": precision, "backend": keras.backend.backend(), **shape.__dict__}
+    checkpoints = Checkpoints(out / "checkpoints", identity, runtime.checkpoints_kept, progress.say)
+    trainer = Trainer(
+        model, optimizer, stepper, checkpoints, runtime.checkpoint_seconds, out / "logs" / "metrics.jsonl", progress
+    )
+    training = trainer.train(batches["train"], total_steps)
+    validation = evaluate(stepper, batches["validation"].in_order())
+    Bundle(
+        task=task,
+        labels=tuple(labels),
+        sequence_length=splits["train"].sequence_length,
+        tokenizer=load_tokenizer(tokens / "tokenizer.json"),
+        model=model,
+    ).save(out / "bundle")
+    checkpoints.clear()
+    return FinetuneResult(
+        task=task,
+        backend=keras.backend.backend(),
+        precision=precision,
+        classes=len(labels),
+        steps=training.steps,
+        resumed_at=training.resumed_at,
+        loss=training.loss,
+        accuracy=training.accuracy,
+        validation_loss=validation["loss"],
+        validation_accuracy=validation["accuracy"],
+        tokens_per_second=training.tokens_per_second,
+        seconds=training.seconds,
+    )
+
+
+def _initial_encoder(recipe: Recipe, config: Finetune, backbone: Path) -> Encoder:
+    if config.initialize == "pretrained":
+        return load_backbone(backbone, config.dropout)
+    vocabulary_size = load_tokenizer(backbone / "tokenizer.json").get_vocab_size()
+    return build_encoder(dimensions_of(recipe.model), vocabulary_size, config.dropout)
+
+
+def _learning_rate(recipe: Recipe) -> float:
+    """Return the default peak: a third of the pretraining rate, so that what was learnt is bent and not erased."""
+    return dimensions_of(recipe.model).learning_rate / 3
+
+
+def _classes(path: Path, labels: list[str]) -> np.ndarray:
+    """Return the class number of every row, (rows,) int32."""
+    number = {label: index for index, label in enumerate(labels)}
+    column = pq.read_table(path, columns=["label"])["label"].to_pylist()
+    return np.array([number[label] for label in column], dtype=np.int32)

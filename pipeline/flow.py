@@ -1,0 +1,315 @@
+"""One run of a recipe: which step gets which artifacts, through the store, up to the registry and the report.
+
+The same few methods serve the command line (`run`, `step`) and Airflow (`step`, once per task of the DAG).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pipeline.backend import select_backend
+from pipeline.config import Recipe, Settings
+from pipeline.errors import Interrupted, StoreError
+from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics, summary
+from pipeline.progress import Progress
+from pipeline.registry import Registry, Version
+from pipeline.steps import GRAPH, STEPS, Step, node_name
+from pipeline.store import Artifact, Factors, Store, View, source_hash
+
+if TYPE_CHECKING:
+    from pipeline.cli.output import Display
+
+__all__ = ["STEPS", "Flow", "Outcome", "TaskOutcome"]
+
+BUNDLE_FILES = ("model.keras", "tokenizer.json", "bundle.json")
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a step starts from: a folder, and the hash of what is in it."""
+
+    path: Path
+    content: str
+
+
+class Flow:
+    """One run of one recipe.
+
+    Args:
+        recipe: Recipe. What to run.
+        run_id: str. Name of its record in the store.
+        settings: Settings. Where the workspace and the registry are.
+    """
+
+    def __init__(self, recipe: Recipe, run_id: str, settings: Settings) -> None:
+        self.recipe = recipe
+        self.run_id = run_id
+        self.store = Store(settings.workspace)
+        self.registry = Registry.for_workspace(settings)
+        self._again: tuple[str, ...] = ()
+
+    @classmethod
+    def create(
+        cls,
+        recipe: Recipe,
+        recipe_path: Path | str,
+        settings: Settings,
+        run_id: str | None = None,
+        trigger: str = "cli",
+    ) -> Flow:
+        """Return a new run, recorded in the store; an existing `run_id` with the same recipe goes on.
+
+        Raises:
+            BackendError: the recipe's backend is not installed; better known now than after an hour.
+            StoreError: the workspace cannot be written, or the run exists with another recipe.
+        """
+        select_backend(recipe.runtime.backend)
+        run_id = run_id or f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
+        flow = cls(recipe, run_id, settings)
+        flow.store.runs.create(
+            run_id, recipe.model_dump(mode="json"), recipe_name=recipe.name, trigger=f"{trigger}: {recipe_path}"
+        )
+        return flow
+
+    @classmethod
+    def resume(cls, run_id: str, settings: Settings) -> Flow:
+        """Return a recorded run. Raises StoreError when there is none."""
+        record = Store(settings.workspace).runs.load(run_id)
+        recipe = Recipe.model_validate(record["recipe"])
+        select_backend(recipe.runtime.backend)
+        return cls(recipe, run_id, settings)
+
+    def run(self, tasks: Sequence[str] | None, restart_from: str | None, display: Display) -> Outcome:
+        """Run every step, for all tasks or some, and return how it ended.
+
+        Args:
+            tasks: sequence of str. Names of tasks; None for all.
+            restart_from: str. Step from which on everything is computed anew; None keeps what is there.
+            display: Display. Shows progress.
+        """
+        started = time.monotonic()
+        self._again = STEPS[STEPS.index(restart_from) :] if restart_from else ()
+        chosen = list(tasks or self.recipe.tasks)
+        for step in GRAPH.values():
+            if not step.per_task:
+                self.step(step.name, None, display)
+        results = {task: self._run_task(task, display) for task in chosen}
+        report = self.finish("succeeded")
+        return Outcome(self.run_id, results, report, time.monotonic() - started)
+
+    def _run_task(self, task: str, display: Display) -> TaskOutcome:
+        artifacts = {name: self.step(name, task, display) for name in ("finetune", "baseline", "evaluate", "gate")}
+        verdict = artifacts["gate"].result
+        version = None
+        if verdict["verdict"] == "pass":
+            self.step("publish", task, display)
+            version = self.register(task)
+        champion = self._node("champion", task)
+        return TaskOutcome(
+            verdict=verdict["verdict"],
+            reasons=verdict["reasons"],
+            candidate=read_metrics(artifacts["evaluate"].path),
+            baseline=read_metrics(artifacts["baseline"].path),
+            champion=read_metrics(champion.path) if champion else None,
+            version=version.version if version else None,
+            model=self.model_name(task),
+            example=example_of(artifacts["evaluate"].path),
+        )
+
+    def step(self, name: str, task: str | None, display: Display) -> Artifact:
+        """Run one step on the artifacts of the steps before it, and record it in the run.
+
+        Raises:
+            StoreError: an artifact it starts from has not been made yet.
+            TradewindError: whatever the step itself found wrong.
+        """
+        step = GRAPH[name]
+        if name == "gate":
+            self._judge_champion(task, display)
+        return self._execute(step, task, self._inputs(step, task), node_name(name, task), display)
+
+    def register(self, task: str) -> Version:
+        """Register the published export of a task and move the champion to it; nothing happens the second time.
+
+        Raises:
+            PublishError: the registry refused it, or the champion has changed since the verdict.
+        """
+        publish, gate = self._made("publish", task), self._made("gate", task)
+        finetune, evaluation = self._made("finetune", task), self._made("evaluate", task)
+        against = self._record()["nodes"].get(node_name("champion", task), {}).get("version")
+        metrics = {name: value for name, value in read_metrics(evaluation.path).items() if isinstance(value, float)}
+        version = self.registry.publish(
+            self.model_name(task),
+            publish.path / "export",
+            fingerprint=finetune.fingerprint,
+            publish_reference=publish.reference,
+            expected_champion=against,
+            tags={"gate": gate.reference, "run": self.run_id, "recipe": self.recipe.name, "task": task},
+            metrics=metrics,
+            params={"seed": self.recipe.seed, "size": self.recipe.model.size, "backend": self.recipe.runtime.backend},
+            experiment=self.recipe.name,
+        )
+        entry = self._record()["nodes"][node_name("publish", task)]
+        self.store.runs.record(self.run_id, node_name("publish", task), entry | {"version": version.version})
+        return version
+
+    def finish(self, outcome: str) -> Path:
+        """Record how the run ended, and render its report from what its steps wrote. Returns the page."""
+        from pipeline.report import render
+
+        self.store.runs.finish(self.run_id, outcome)
+        record = self._record()
+        artifacts = {
+            node: self.store.get(entry["reference"]).path
+            for node, entry in record["nodes"].items()
+            if entry.get("reference")
+        }
+        return render(record, artifacts, self.store.root / "reports" / self.run_id)
+
+    def model_name(self, task: str) -> str:
+        """Return the registry's name for the model of a task."""
+        return self.recipe.publish.registered_model.format(recipe=self.recipe.name, task=task)
+
+    def _judge_champion(self, task: str | None, display: Display) -> None:
+        """Let the champion answer the same test rows as the candidate, whatever data it was trained on."""
+        assert task is not None
+        candidate = self._made("finetune", task)
+        champion = self.registry.opponent(self.model_name(task), candidate.fingerprint)
+        if champion is None:
+            return
+        tokens = self._made("preprocess", None)
+        inputs = {
+            "tokens": Input(tokens.path, tokens.content),
+            "model": Input(champion.bundle, _content(champion.bundle)),
+        }
+        node = node_name("champion", task)
+        self._execute(GRAPH["evaluate"], task, inputs, node, display, {"version": champion.version})
+
+    def _inputs(self, step: Step, task: str | None) -> dict[str, Input]:
+        inputs = {}
+        for argument, upstream in step.inputs.items():
+            artifact = self._node("champion", task) if upstream == "champion" else self._made(upstream, task)
+            if artifact:
+                inputs[argument] = Input(_folder(artifact), artifact.content)
+        return inputs
+
+    def _execute(
+        self,
+        step: Step,
+        task: str | None,
+        inputs: Mapping[str, Input],
+        node: str,
+        display: Display,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Artifact:
+        started = time.monotonic()
+        view = View(self.recipe, step.reads_of(task), step.uses)
+        factors = self._factors(step, task, inputs, view)
+        with self._recorded(node), display.step(node) as progress:
+            artifact = self.store.run(
+                step.name,
+                factors,
+                lambda out: asdict(self._call(step, task, inputs, view, out, progress)),
+                progress.say,
+                again=step.name in self._again,
+            )
+        seconds = time.monotonic() - started
+        entry = {"reference": artifact.reference, "hit": artifact.hit, "seconds": round(seconds, 3), "status": "done"}
+        self.store.runs.record(self.run_id, node, entry | dict(facts or {}))
+        display.finished(node, artifact.hit, seconds, summary(step.name, artifact.result))
+        return artifact
+
+    def _call(
+        self, step: Step, task: str | None, inputs: Mapping[str, Input], view: View, out: Path, progress: Progress
+    ) -> Any:
+        arguments: dict[str, Any] = dict.fromkeys(step.inputs)
+        arguments |= {argument: given.path for argument, given in inputs.items()}
+        if step.per_task:
+            arguments["task"] = task
+        if step.name == "publish":
+            assert task is not None
+            arguments["recipe_yaml"] = self._recipe_yaml(task)
+        return step.load()(recipe=view, out=out, progress=progress, **arguments)
+
+    def _factors(self, step: Step, task: str | None, inputs: Mapping[str, Input], view: View) -> Factors:
+        contents = {argument: given.content for argument, given in inputs.items()}
+        if step.name == "validate":
+            from pipeline.data.sources import source_content
+
+            contents |= {f"source.{name}": source_content(source) for name, source in self.recipe.data.sources.items()}
+        if step.name == "publish":
+            assert task is not None
+            contents["recipe_yaml"] = hashlib.sha256(self._recipe_yaml(task).encode()).hexdigest()
+        values = view.values() | ({"task": task} if task else {})
+        return Factors(step.name, values, contents, _source(step.module))
+
+    def _recipe_yaml(self, task: str) -> str:
+        """Return what of the recipe made this task's model: without the other tasks, and how and when it ran."""
+        values = self.recipe.model_dump(mode="json", exclude={"runtime", "airflow"})
+        values["tasks"] = {task: values["tasks"][task]}
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+    def _made(self, name: str, task: str | None) -> Artifact:
+        """Return the artifact of a step: this run's, or else the one that the same recipe values gave before."""
+        step = GRAPH[name]
+        task = task if step.per_task else None
+        if artifact := self._node(name, task):
+            return artifact
+        view = View(self.recipe, step.reads_of(task), step.uses)
+        found = self.store.finished(self._factors(step, task, self._inputs(step, task), view))
+        if found:
+            return found
+        option = f" --task {task}" if task else ""
+        raise StoreError(
+            f"the artifact of step {name!r} for these recipe values is not in {self.store.root}; make it first: "
+            f"`tradewind step {name} RECIPE{option}`, or run the whole recipe: `tradewind run RECIPE`"
+        )
+
+    def _node(self, name: str, task: str | None) -> Artifact | None:
+        """Return the artifact that this run has for a step already."""
+        entry = self._record()["nodes"].get(node_name(name, task), {})
+        return self.store.get(entry["reference"]) if entry.get("status") == "done" else None
+
+    def _record(self) -> dict[str, Any]:
+        return self.store.runs.load(self.run_id)
+
+    @contextmanager
+    def _recorded(self, node: str) -> Iterator[None]:
+        """Record that a node is at work, and how it failed if it does."""
+        self.store.runs.record(self.run_id, node, {"status": "running"})
+        try:
+            yield
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
+            self.store.runs.record(self.run_id, node, {"status": status, "error": f"{type(error).__name__}: {error}"})
+            self.store.runs.finish(self.run_id, status)
+            raise
+
+
+def _folder(artifact: Artifact) -> Path:
+    """Return the folder that the next step reads: of a fine-tuning, its bundle."""
+    return artifact.path / "bundle" if artifact.step == "finetune" else artifact.path
+
+
+@cache
+def _source(module: str) -> str:
+    return source_hash(module)
+
+
+def _content(bundle: Path) -> str:
+    """Return the hash of what makes a registered bundle answer as it does."""
+    total = hashlib.sha256()
+    for name in BUNDLE_FILES:
+        with (bundle / name).open("rb") as file:
+            total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()

@@ -1,0 +1,1 @@
+"""Judging: metrics, intervals, rules and charts, shared by `baseline`, `evaluate`, `gate` and `report`."""

@@ -1,0 +1,92 @@
+"""How a run ended, in the few figures that a person reads first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.progress import format_figure
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """One task: the verdict, the metrics side by side, and where the model went.
+
+    Attributes:
+        verdict: str. `pass` or `fail`.
+        reasons: list of str. Sentences.
+        candidate, baseline, champion: dict. As in metrics.json; no champion gives None.
+        version: str. In the registry; None when it was refused.
+        model: str. Name in the registry.
+        example: dict. One test row and the candidate's answer: text, label, confidence.
+    """
+
+    verdict: str
+    reasons: list[str]
+    candidate: dict[str, Any]
+    baseline: dict[str, Any]
+    champion: dict[str, Any] | None
+    version: str | None
+    model: str
+    example: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run: its tasks, the page of its report, and how long it took."""
+
+    run_id: str
+    tasks: dict[str, TaskOutcome]
+    report: Path
+    seconds: float
+
+
+def read_metrics(artifact: Path) -> dict[str, Any]:
+    """Return the metrics.json of an evaluation."""
+    metrics: dict[str, Any] = json.loads((artifact / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
+
+
+def example_of(evaluation: Path) -> dict[str, Any] | None:
+    """Return one test row with the answer that was given: the first by hash of its id, so always the same one."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(evaluation / "predictions.parquet", columns=["row_id", "text", "predicted", "confidence"])
+    if not rows.num_rows:
+        return None
+    ids = rows["row_id"].to_pylist()
+    chosen = min(range(len(ids)), key=lambda index: hashlib.sha256(ids[index].encode()).hexdigest())
+    row = rows.slice(chosen, 1).to_pylist()[0]
+    return {"text": row["text"], "label": row["predicted"], "confidence": row["confidence"]}
+
+
+# What the permanent line of a finished step shows: result key -> how it is called.
+SHOWN = {
+    "validate": {"kept": "rows", "quarantined": "quarantined"},
+    "preprocess": {"corpus_tokens": "tokens", "vocabulary_size": "vocabulary", "packing_efficiency": "packed"},
+    "pretrain": {
+        "steps": "steps",
+        "loss": "loss",
+        "validation_loss": "validation loss",
+        "tokens_per_second": "tokens/s",
+    },
+    "finetune": {
+        "steps": "steps",
+        "loss": "loss",
+        "validation_accuracy": "validation accuracy",
+        "tokens_per_second": "tokens/s",
+    },
+    "baseline": {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro F1"},
+    "evaluate": {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro F1"},
+    "gate": {"verdict": "verdict"},
+    "publish": {"golden_rows": "golden rows", "max_difference": "largest difference"},
+}
+
+
+def summary(step: str, result: dict[str, Any]) -> str:
+    """Return the figures of a finished step as one line."""
+    shown = {name: result.get(key) for key, name in SHOWN[step].items()}
+    return "  ".join(f"{name} {format_figure(value)}" for name, value in shown.items() if value is not None)

@@ -1,0 +1,115 @@
+"""Answer texts with a published model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from pipeline.errors import SourceError, StoreError
+from pipeline.registry import CHAMPION, Registry, Version
+
+
+@dataclass(frozen=True)
+class Score:
+    """A label and its probability."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says about one text; `top` is best first."""
+
+    text: str
+    top: tuple[Score, ...]
+
+    @property
+    def label(self) -> str:
+        """The most likely label."""
+        return self.top[0].label
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the most likely label."""
+        return self.top[0].confidence
+
+
+def answer(bundle: Path, texts: Sequence[str], top: int = 1) -> list[Answer]:
+    """Return the model's `top` most likely labels for every text. Raises SourceError: a text is empty."""
+    check_texts(texts)
+    from pipeline.bundle import Bundle
+
+    model = Bundle.load(bundle)
+    answers = []
+    for text, row in zip(texts, model.probabilities(texts), strict=True):  # row: (labels,)
+        best = (-row).argsort(kind="stable")[:top]
+        answers.append(Answer(text, tuple(Score(model.labels[index], float(row[index])) for index in best)))
+    return answers
+
+
+def find_model(registry: Registry, name: str | None = None) -> Version:
+    """Return the version that `NAME` or `NAME@alias` means; without a name, the only champion there is.
+
+    Raises StoreError: nothing is published, the name or alias is unknown, or a name is needed to choose; PublishError:
+    the registry cannot be read.
+    """
+    model, _, alias = (name or "").partition("@")
+    champions = registry.models()
+    if not champions:
+        raise StoreError(
+            f"no model is published yet in {registry.uri}; make one with `tradewind run RECIPE`, for example "
+            "`tradewind run configs/icd10.yaml`"
+        )
+    if not model:
+        if len(champions) > 1:
+            raise StoreError(f"several models are published; choose one with --model: {', '.join(champions)}")
+        model = champions[0]
+    version = registry.aliased(model, alias or CHAMPION)
+    if version is None:
+        raise StoreError(_unknown(registry, model, alias or CHAMPION, champions))
+    return version
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Raise SourceError when there is nothing to answer or a text is blank."""
+    if not texts:
+        raise SourceError("no text was given; expected at least one, as an argument or as a line of --file")
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            raise SourceError(
+                f"text {number} of {len(texts)} is empty; expected words to classify. Remove it or fill it"
+            )
+
+
+def read_texts(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 file. Raises SourceError: missing, not UTF-8, no line, or a blank line."""
+    if not path.is_file():
+        raise SourceError(f"{path} is not a file; expected a text file with one text a line")
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{path} is not UTF-8: byte {error.object[error.start]:#04x} at position {error.start}; save it as UTF-8, "
+            f"for example with `iconv -f latin1 -t utf-8 {path}`"
+        ) from error
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error}); check its permissions") from error
+    if not lines:
+        raise SourceError(f"{path} is empty; expected one text a line")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            raise SourceError(f"{path}, line {number} is empty; expected one text a line. Remove the line or fill it")
+    return lines
+
+
+def _unknown(registry: Registry, model: str, alias: str, champions: list[str]) -> str:
+    if model in champions:
+        return f"model {model!r} has no alias {alias!r}; leave it out for the champion: --model {model}"
+    closest = get_close_matches(model, champions, n=1, cutoff=0.0)[0]
+    return (
+        f"no published model is called {model!r} in {registry.uri}; did you mean {closest!r}? Published models: "
+        f"{', '.join(champions)}"
+    )

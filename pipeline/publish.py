@@ -1,0 +1,220 @@
+"""Make the export of a proven model: bundle, metrics, verdict, recipe and card, reopened in a fresh process.
+
+The registry is not touched here: a failed proof leaves nothing to register, and `pipeline/flow.py` registers only what
+this step returned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pipeline import reopen
+from pipeline.errors import PublishError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline.config import Recipe
+    from pipeline.judge.predictions import Predictions
+    from pipeline.progress import Progress
+
+# The fresh process packs the golden rows with other neighbours than evaluation did, so sums run in another order: that
+# moves a probability by about 1e-6 in float32, and by about the square root of that in half precision. A wrong file,
+# tokenizer or label order moves it by far more on some of the golden rows.
+TOLERANCES = {"float32": 1e-4, "mixed_float16": 5e-3, "mixed_bfloat16": 3e-2}
+PROOF_SECONDS = 900
+PACKAGES = ("keras", "numpy", "pydantic-settings", "rich", "tokenizers")
+CARD = "model_card.md.j2"
+
+
+@dataclass(frozen=True)
+class PublishResult:
+    """A proven export.
+
+    files: relative path -> bytes. max_difference: largest absolute difference of a probability on the golden rows.
+    """
+
+    task: str
+    files: dict[str, int]
+    golden_rows: int
+    max_difference: float
+    tolerance: float
+    backend: str
+
+
+def publish(
+    recipe: Recipe,
+    task: str,
+    model: Path,
+    evaluation: Path,
+    verdict: Path,
+    out: Path,
+    progress: Progress,
+    *,
+    recipe_yaml: str,
+) -> PublishResult:
+    """Write out/export/ and out/proof.json.
+
+    Args:
+        recipe: `name`, `publish` and `runtime.backend` are read.
+        task: name of the task.
+        model: bundle folder of the candidate.
+        evaluation: artifact folder of `evaluate` for this candidate.
+        verdict: artifact folder of `gate` for this candidate.
+        out: receives export/ and proof.json.
+        progress: told how the proof went.
+        recipe_yaml: the whole recipe, kept in the export and told in the card.
+
+    Raises:
+        PublishError: the verdict is not a pass, or the reopened export answers differently.
+
+    """
+    from pipeline.backend import select_backend
+    from pipeline.judge.predictions import read_metrics, read_predictions
+
+    gate = json.loads((verdict / "gate.json").read_text("utf-8"))
+    if gate["verdict"] != "pass":
+        raise PublishError(
+            f"the verdict on {task!r} is {gate['verdict']!r}; only 'pass' is published. Reasons: "
+            f"{' '.join(gate['reasons']) or 'none given'}"
+        )
+    backend = select_backend(recipe.runtime.backend)
+    export = out / "export"
+    shutil.rmtree(export, ignore_errors=True)  # half of one, when an earlier attempt was killed
+    shutil.copytree(model, export)
+    shutil.copy2(evaluation / "metrics.json", export)
+    shutil.copy2(verdict / "gate.json", export)
+    (export / "recipe.yaml").write_text(recipe_yaml, "utf-8")
+    packages = {name: version(name) for name in (*PACKAGES, backend)}
+    requirements = "".join(f"{name}=={number}\n" for name, number in packages.items())
+    (export / "requirements.txt").write_text(requirements, "utf-8")
+
+    golden = _golden(read_predictions(evaluation), recipe.publish.golden_rows)
+    proof = _prove(export, golden, out) | {"task": task, "backend": backend, "packages": packages}
+    (out / "proof.json").write_text(json.dumps(proof, indent=2) + "\n", "utf-8")
+    progress.say(f"reopened in a fresh process: {proof['rows']} rows agree within {proof['max_difference']:.1e}")
+
+    name = recipe.publish.registered_model.format(recipe=recipe.name, task=task)
+    card = _card(name, yaml.safe_load(recipe_yaml), task, read_metrics(evaluation), gate, proof)
+    (export / "MODEL_CARD.md").write_text(card, "utf-8")
+    files = {
+        path.relative_to(export).as_posix(): path.stat().st_size for path in sorted(export.rglob("*")) if path.is_file()
+    }
+    return PublishResult(task, files, proof["rows"], proof["max_difference"], proof["tolerance"], backend)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Rows whose answers are known. probabilities: (rows, labels), labels in the bundle's order."""
+
+    texts: list[str]
+    labels: list[str]
+    probabilities: NDArray[np.float32]
+
+
+def _golden(predictions: Predictions, rows: int) -> Golden:
+    """Return the first test rows by hash of their id: the same ones every time, from all over the file."""
+    identities = [hashlib.sha256(str(row_id).encode()).hexdigest() for row_id in predictions.rows["row_id"]]
+    chosen = sorted(range(len(identities)), key=identities.__getitem__)[:rows]
+    columns = [predictions.labels.index(label) for label in predictions.known]
+    return Golden(
+        texts=[str(text) for text in predictions.rows["text"].iloc[chosen]],
+        labels=list(predictions.known),
+        probabilities=predictions.probabilities[chosen][:, columns],
+    )
+
+
+def _prove(export: Path, golden: Golden, out: Path) -> dict[str, Any]:
+    """Return the proof that a fresh process opens the export and answers as the trained model did."""
+    import numpy as np
+
+    labels = json.loads((export / "bundle.json").read_text("utf-8"))["labels"]
+    if labels != golden.labels:
+        raise PublishError(
+            f"the bundle's labels {labels} are not those that were evaluated, {golden.labels}; evaluate this very "
+            "bundle and publish again"
+        )
+    answers = _reopen(export, golden.texts, out)
+    if answers.shape != golden.probabilities.shape:
+        raise PublishError(
+            f"the reopened export answered with shape {answers.shape}, expected {golden.probabilities.shape} "
+            "(golden rows, labels); nothing is published"
+        )
+    differences = np.abs(answers.astype(np.float64) - golden.probabilities)  # (rows, labels)
+    worst = float(differences.max())
+    precision = _precision(export / "model.keras")
+    tolerance = TOLERANCES[precision]
+    if not worst <= tolerance:  # also when it is NaN
+        row = int(np.nan_to_num(differences.max(axis=1), nan=np.inf).argmax())
+        raise PublishError(
+            f"the reopened export answers differently from the evaluated model: a probability differs by {worst:.3g} "
+            f"on {golden.texts[row]!r}, expected at most {tolerance:g} in {precision}; nothing is published. "
+            "Evaluate this very bundle again; if it still differs, the saved model does not hold what was trained"
+        )
+    return {"rows": len(golden.texts), "max_difference": worst, "tolerance": tolerance, "precision": precision}
+
+
+def _precision(model: Path) -> str:
+    """Return the dtype policy the saved model computes in, the coarsest when its layers differ."""
+    with zipfile.ZipFile(model) as archive:
+        config = archive.read("config.json").decode("utf-8")
+    return next((name for name in ("mixed_bfloat16", "mixed_float16") if f'"{name}"' in config), "float32")
+
+
+def _reopen(export: Path, texts: list[str], out: Path) -> NDArray[np.float32]:
+    """Return what a new Python process answers with nothing but the export; it inherits the chosen Keras backend."""
+    import numpy as np
+
+    rows, answers = out / "golden.jsonl", out / "golden.npy"
+    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    answers.unlink(missing_ok=True)
+    command = [sys.executable, "-m", reopen.__name__, str(export), str(rows), str(answers)]
+    try:
+        process = subprocess.run(command, capture_output=True, text=True, timeout=PROOF_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise PublishError(
+            f"the export did not answer {len(texts)} rows in a fresh process within {PROOF_SECONDS} s; nothing is "
+            "published. Check the machine's load and try again"
+        ) from error
+    if process.returncode:
+        raise PublishError(
+            f"the export cannot be used by a fresh process (exit {process.returncode}); nothing is published. Its last "
+            f"words: {' | '.join(process.stderr.strip().splitlines()[-3:])}"
+        )
+    return np.asarray(np.load(answers, allow_pickle=False), dtype=np.float32)
+
+
+def _card(
+    name: str,
+    recipe: Mapping[str, Any],
+    task: str,
+    metrics: Mapping[str, Any],
+    gate: Mapping[str, Any],
+    proof: Mapping[str, Any],
+) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - Markdown, not HTML
+    )
+    return environment.get_template(CARD).render(
+        name=name, recipe=recipe, task=task, goal=recipe["tasks"][task], metrics=metrics, gate=gate, proof=proof
+    )

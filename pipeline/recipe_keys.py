@@ -1,0 +1,209 @@
+"""Which keys a recipe may hold at each dotted path, and what each of them accepts: read from the schema of `Recipe`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from pipeline.config import Recipe
+
+Path = tuple[str | int, ...]
+Node = dict[str, Any]
+
+KIND = "discriminator"
+KEY_ERROR = "[key]"
+
+
+class Keys:
+    """Walks the JSON schema of `Recipe` by dotted path."""
+
+    def __init__(self) -> None:
+        self.schema: Node = Recipe.model_json_schema()
+
+    def child(self, node: Node, key: str | int, value: object) -> Node | None:
+        """Return the schema of `key` inside `node`, or None when it is not allowed there.
+
+        `value` is what the recipe holds at `node`: it tells which variant of a union (a source's `kind`) is meant.
+        """
+        node = self.variant(node, value)
+        if isinstance(key, int):
+            return self._resolve(node["items"]) if "items" in node else None
+        found = node.get("properties", {}).get(key)
+        if found is None:
+            found = next(iter(node.get("patternProperties", {}).values()), None) or node.get("additionalProperties")
+        if isinstance(found, dict):
+            return self._resolve(found)
+        return {} if found else None
+
+    def variant(self, node: Node, value: object) -> Node:
+        """Return the schema that `value` is held to, where `node` offers several; or all keys of them."""
+        node = self._resolve(node)
+        if KIND in node:
+            mapping = node[KIND]["mapping"]
+            kind = value.get(node[KIND]["propertyName"]) if isinstance(value, Mapping) else None
+            if isinstance(kind, str) and kind in mapping:
+                return self._resolve({"$ref": mapping[kind]})
+            variants = [self._resolve(option)["properties"] for option in node["oneOf"]]
+            return {"type": "object", "properties": {key: value for keys in variants for key, value in keys.items()}}
+        for option in node.get("anyOf", ()):
+            if "items" in option or "properties" in self._resolve(option):
+                return self._resolve(option)
+        return node
+
+    def allowed(self, node: Node, value: object) -> list[str]:
+        """Return the keys that may stand in `node`; empty when its keys are free names."""
+        node = self.variant(node, value)
+        return list(node.get("properties", {})) or list(node.get("propertyNames", {}).get("enum", ()))
+
+    def holds_keys(self, node: Node) -> bool:
+        """Return whether `node` is a mapping."""
+        return self.variant(node, None).get("type") == "object"
+
+    def locate(self, location: Sequence[str | int], values: object) -> tuple[Path, Node, Node]:
+        """Return the path of the keys in a pydantic error location, and the schemas of its parent and of itself.
+
+        Pydantic puts names of union variants between the keys; they are dropped.
+        """
+        path: Path = ()
+        parent: Node = {}
+        node = self.schema
+        value = values
+        for part in location:
+            if KIND in node and part in node[KIND]["mapping"]:
+                node = self._resolve({"$ref": node[KIND]["mapping"][part]})
+            elif part == KEY_ERROR:
+                node = parent.get("propertyNames", {})
+            elif "anyOf" not in node or isinstance(part, int):
+                path += (part,)
+                parent, node = node, self.child(node, part, value) or {}
+                value = _inside(value, part)
+        return path, parent, node
+
+    def describe(self, node: Node) -> str:
+        """Return what `node` accepts, as the end of a sentence that starts with `expected`."""
+        node = self._resolve(node)
+        if KIND in node:
+            return f"a mapping whose `{node[KIND]['propertyName']}` is one of {', '.join(node[KIND]['mapping'])}"
+        if options := node.get("anyOf"):
+            return " or ".join(self.describe(option) for option in options)
+        if "const" in node:
+            return str(node["const"])
+        if "enum" in node:
+            return "one of " + ", ".join(map(str, node["enum"]))
+        if node.get("type") == "array":
+            return f"a list of {self.describe(node['items'])}"
+        return _plain(node)
+
+    def _resolve(self, node: Node) -> Node:
+        while "$ref" in node:
+            node = self.schema["$defs"][node["$ref"].rpartition("/")[2]]
+        return node
+
+
+def explain(error: ErrorDetails, values: object, keys: Keys) -> tuple[Path, str]:
+    """Return the path of the key that a pydantic error is about, and one sentence: the path, received, allowed."""
+    path, parent, node = keys.locate(error["loc"], values)
+    name, received = dotted(path), error["input"]
+    match error["type"]:
+        case "value_error":
+            sentence = str(error["ctx"]["error"])  # these start with the path of the key that they blame
+            return tuple(sentence.split(" ", 1)[0].split(".")), sentence
+        case "extra_forbidden":
+            return path, unknown_key(path, keys.allowed(parent, _follow(values, path[:-1])))
+        case "missing":
+            return path, f"{name}: missing; expected {keys.describe(node)}"
+        case "union_tag_not_found" | "union_tag_invalid":
+            kinds = ", ".join(node[KIND]["mapping"])
+            kind = node[KIND]["propertyName"]
+            if error["type"] == "union_tag_not_found":
+                return path, f"{name}.{kind}: missing; expected one of {kinds}"
+            tag = received[kind]
+            return (
+                *path,
+                kind,
+            ), f"{name}.{kind}: received {shown(tag)}{did_you_mean(tag, node[KIND]['mapping'])}; " + (
+                f"expected one of {kinds}"
+            )
+        case "invalid_key":
+            return path, f"{name}: received the key {shown(received)}; expected text: put it in quotes"
+    if error["loc"][-1] == KEY_ERROR:
+        hint = did_you_mean(received, node.get("enum", ()))
+        return path, f"{name}: received the key {shown(received)}{hint}; expected {keys.describe(node)}"
+    hint = did_you_mean(received, node.get("enum", ()))
+    expected = keys.describe(node) or error["msg"]
+    quotes = " in quotes" if node.get("type") == "string" and isinstance(received, int | float) else ""
+    return path, f"{name}: received {shown(received)}{hint}; expected {expected}{quotes}"
+
+
+def unknown_key(path: Path, allowed: Sequence[str]) -> str:
+    """Return the sentence about a key that is not allowed where it stands."""
+    place = f"in {dotted(path[:-1])}" if path[:-1] else "at the top"
+    hint = did_you_mean(path[-1], allowed)
+    return f"{dotted(path)}: received the unknown key {shown(path[-1])}{hint}; allowed {place}: {', '.join(allowed)}"
+
+
+def did_you_mean(received: object, known: Iterable[str]) -> str:
+    """Return `, did you mean "x"?` for the closest of the known names, or nothing."""
+    close = difflib.get_close_matches(str(received).lower(), list(known), n=1, cutoff=0.6)
+    return f", did you mean {shown(close[0])}?" if close else ""
+
+
+def dotted(path: Path) -> str:
+    """Return `tasks.chapter.data`."""
+    return ".".join(map(str, path))
+
+
+def shown(value: object) -> str:
+    """Return a received value, short enough for an error: text in quotes, containers by what they hold."""
+    if isinstance(value, Mapping):
+        return f"a mapping with the keys {', '.join(map(str, value))}" if value else "an empty mapping"
+    if isinstance(value, list):
+        return f"a list of {len(value)}" if value else "an empty list"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _plain(node: Node) -> str:
+    """Return what a schema without variants accepts."""
+    match node.get("type"):
+        case "integer":
+            return "a whole number" + _bounds(node)
+        case "number":
+            return "a number" + _bounds(node)
+        case "string":
+            return "text" + (f" ({node.get('description', node['pattern'])})" if "pattern" in node else "")
+        case "boolean":
+            return "true or false"
+        case "null":
+            return "null"
+        case "object" if "properties" in node:
+            return f"a mapping with keys out of: {', '.join(node['properties'])}"
+        case "object":
+            return "a mapping" + (" with at least one entry" if node.get("minProperties") else "")
+    return str(node.get("description", "any value"))
+
+
+def _bounds(node: Node) -> str:
+    low = f"at least {node['minimum']}" if "minimum" in node else ""
+    low = f"above {node['exclusiveMinimum']}" if "exclusiveMinimum" in node else low
+    high = f"at most {node['maximum']}" if "maximum" in node else ""
+    high = f"below {node['exclusiveMaximum']}" if "exclusiveMaximum" in node else high
+    limits = " and ".join(filter(None, (low, high)))
+    return f", {limits}" if limits else ""
+
+
+def _inside(value: object, part: str | int) -> object:
+    try:
+        return value[part]  # type: ignore[index]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _follow(values: object, path: Path) -> object:
+    for part in path:
+        values = _inside(values, part)
+    return values

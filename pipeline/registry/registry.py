@@ -1,0 +1,318 @@
+"""The registry of proven models: MLflow versions, and the alias `champion` that says which one serves.
+
+The order inside `publish` is what makes it safe to kill at any point: files and version first, then their checksums,
+then (under a lock, after asking who is champion now) the alias, last and in one write. Everything before the alias
+leaves the champion serving; a second try finds the version by its publish reference and only moves the alias.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from pipeline.errors import PublishError
+from pipeline.registry.files import check_files, find_bundle, write_model
+from pipeline.registry.reader import ClientReader, Reader, Record, SqliteReader, sqlite_path
+
+if TYPE_CHECKING:
+    from pipeline.config import Settings
+
+CHAMPION = "champion"
+PREVIOUS = "previous"
+PREFIX = "tradewind."
+FINGERPRINT = PREFIX + "fingerprint"
+PUBLISH = PREFIX + "publish"
+JUDGED_AGAINST = PREFIX + "judged_against"
+NOBODY = "none"
+LONGEST_DESCRIPTION = 5000  # characters; the registry's column
+LONGEST_PARAMETER = 6000
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # else a `uv.lock` in the working folder would be stored with the model
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+HTTP_RETRIES = "2"  # MLflow's own seven take four minutes to say that a server is down
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version.
+
+    Args:
+        name: of the registered model.
+        version: its number.
+        fingerprint: of the finetune artifact it was made from.
+        judged_against: the version its gate compared it with; None when there was none.
+        bundle: local folder of the registered files.
+        tags: the registry's tags, names without the `tradewind.` prefix.
+        aliases: such as `champion`.
+
+    """
+
+    name: str
+    version: str
+    fingerprint: str
+    judged_against: str | None
+    bundle: Path
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...] = ()
+
+
+class Registry:
+    """Proven models under names, with one champion each.
+
+    Args:
+        uri: MLflow address; `sqlite:///<absolute path>` needs no server.
+        artifact_root: folder for the files of a SQLite registry, for downloads from any other, and for the lock.
+        patience: seconds to wait for a process that holds the database.
+
+    """
+
+    def __init__(self, uri: str, artifact_root: Path, patience: float = 20.0) -> None:
+        self.uri = uri
+        self.artifact_root = artifact_root.absolute()
+        self.patience = patience
+
+    @classmethod
+    def for_workspace(cls, settings: Settings) -> Registry:
+        """Return the registry the settings name; by default a SQLite file in the workspace."""
+        workspace = settings.workspace.absolute()
+        return cls(settings.registry or f"sqlite:///{workspace / 'mlflow.db'}", workspace / "mlartifacts")
+
+    def models(self) -> list[str]:
+        """Return the names of the models that have a champion, sorted. Raises PublishError: unreadable registry."""
+        with self._errors("list the models"):
+            reader = self._reader
+            return [name for name in reader.models() if _with_alias(reader.records(name), CHAMPION)]
+
+    def champion(self, model: str) -> Version | None:
+        """Return the version that serves, None when there is none. Raises PublishError: unreadable registry."""
+        return self.aliased(model, CHAMPION)
+
+    def aliased(self, model: str, alias: str) -> Version | None:
+        """Return the version under an alias, None when there is none. Raises PublishError: unreadable registry."""
+        record = _with_alias(self._records(model), alias)
+        return self._version(model, record) if record else None
+
+    def version(self, model: str, version: str) -> Version:
+        """Return one version. Raises PublishError: no such version, or its files are gone."""
+        records = self._records(model)
+        for record in records:
+            if record.version == version:
+                return self._version(model, record)
+        known = ", ".join(record.version for record in records) or "none"
+        raise PublishError(f"model {model!r} has no version {version!r}; registered versions: {known}")
+
+    def opponent(self, model: str, candidate_fingerprint: str) -> Version | None:
+        """Return whom the candidate is judged against: the champion, or nobody (None).
+
+        When the champion is this very candidate, the version it was judged against: so an unchanged recipe that runs
+        again asks the same question, finds the same verdict, and changes nothing.
+        """
+        champion = self.champion(model)
+        if champion is None or champion.fingerprint != candidate_fingerprint:
+            return champion
+        known = {record.version for record in self._records(model)}
+        return self.version(model, champion.judged_against) if champion.judged_against in known else None
+
+    def publish(
+        self,
+        model: str,
+        export: Path,
+        *,
+        fingerprint: str,
+        publish_reference: str,
+        expected_champion: str | None,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        params: Mapping[str, Any],
+        experiment: str,
+    ) -> Version:
+        """Register the export (once per publish reference), check its files, and make it the champion.
+
+        Args:
+            model: name in the registry.
+            export: the proven folder that `publish` left.
+            fingerprint: of the finetune artifact.
+            publish_reference: of the publish artifact.
+            expected_champion: the version the gate compared with; None when there was none.
+            tags: what else to remember (gate reference, data content, code version).
+            metrics: kept with the MLflow run.
+            params: kept with the MLflow run.
+            experiment: MLflow experiment, one per recipe.
+
+        Raises:
+            PublishError: the registry is unreachable, registered files differ from the export, or the champion has
+                changed since the verdict. The champion is untouched in every case.
+
+        """
+        with self._errors(f"publish {model!r}"), self._lock():
+            self._reader.models()  # an unreadable database fails here, with its own message and before MLflow retries
+            found = [each for each in self._reader.records(model) if each.tags.get(PUBLISH) == publish_reference]
+            if found:
+                version = self._version(model, found[-1])
+            else:
+                own = {FINGERPRINT: fingerprint, PUBLISH: publish_reference}
+                own[JUDGED_AGAINST] = expected_champion or NOBODY
+                every = {PREFIX + name: value for name, value in tags.items()} | own
+                version = self._register(model, export, every, metrics, params, experiment)
+            check_files(version.bundle, export, f"{model!r} version {version.version}")
+            return self._promote(version, expected_champion)
+
+    def _promote(self, version: Version, expected: str | None) -> Version:
+        champion = self.champion(version.name)
+        if champion and champion.version == version.version:
+            return version
+        current = champion.version if champion else None
+        if current != expected and not (champion and champion.fingerprint == version.fingerprint):
+            raise PublishError(
+                f"{version.name!r} version {version.version} was judged against {_named(expected)}, but the "
+                f"champion is now {_named(current)}; it stays. Run the recipe again: the candidate is then judged "
+                "against the present champion"
+            )
+        if current:
+            self._client.set_registered_model_alias(version.name, PREVIOUS, current)
+        self._client.set_registered_model_alias(version.name, CHAMPION, version.version)
+        return self.version(version.name, version.version)
+
+    def _register(
+        self,
+        model: str,
+        export: Path,
+        tags: dict[str, str],
+        metrics: Mapping[str, float],
+        params: Mapping[str, Any],
+        experiment: str,
+    ) -> Version:
+        """Return a new version made of one MLflow run and one logged model that hold the export; moves no alias."""
+        client = self._client
+        experiment_id = self._experiment(experiment)
+        run_id = client.create_run(experiment_id, run_name=model, tags=tags).info.run_id
+        try:
+            logged = client.create_logged_model(experiment_id, name=model, source_run_id=run_id, tags=tags)
+            with TemporaryDirectory() as folder:
+                write_model(Path(folder) / "model", export, run_id, logged.model_id)
+                client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
+            client.finalize_logged_model(logged.model_id, "READY")
+            for name, value in params.items():
+                client.log_param(run_id, name, str(value)[:LONGEST_PARAMETER])
+            for name, number in metrics.items():
+                client.log_metric(run_id, name, number, model_id=logged.model_id)
+            self._ensure_model(model)
+            # The location, not `models:/<id>`: MLflow would resolve that through the process-wide tracking address.
+            source = client.get_logged_model(logged.model_id).artifact_location
+            description = (export / "MODEL_CARD.md").read_text("utf-8")[:LONGEST_DESCRIPTION]
+            made = client.create_model_version(model, source, run_id, tags, description=description)
+        except BaseException:
+            client.set_terminated(run_id, "FAILED")
+            raise
+        client.set_terminated(run_id, "FINISHED")
+        return self.version(model, str(made.version))
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        root = str(self.artifact_root / name) if sqlite_path(self.uri) else None
+        return str(self._client.create_experiment(name, artifact_location=root))
+
+    def _ensure_model(self, name: str) -> None:
+        if name not in self._reader.models():
+            self._client.create_registered_model(name)
+
+    def _records(self, model: str) -> list[Record]:
+        with self._errors(f"look up {model!r}"):
+            return self._reader.records(model)
+
+    def _version(self, model: str, record: Record) -> Version:
+        against = record.tags.get(JUDGED_AGAINST, NOBODY)
+        return Version(
+            name=model,
+            version=record.version,
+            fingerprint=record.tags.get(FINGERPRINT, ""),
+            judged_against=None if against == NOBODY else against,
+            bundle=find_bundle(self._local(model, record), f"{model!r} version {record.version}"),
+            tags={name.removeprefix(PREFIX): value for name, value in record.tags.items()},
+            aliases=record.aliases,
+        )
+
+    def _local(self, model: str, record: Record) -> Path:
+        """Return the folder with the version's files, downloaded once when they are elsewhere."""
+        if sqlite_path(self.uri) and "://" not in record.location:
+            return Path(record.location)
+        folder = self.artifact_root / "downloads" / model / record.version
+        if not folder.exists():
+            import mlflow.artifacts
+
+            with self._errors(f"download {model!r} version {record.version}"):
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with TemporaryDirectory(dir=folder.parent) as partial:
+                    fetched = mlflow.artifacts.download_artifacts(
+                        artifact_uri=record.location, dst_path=partial, tracking_uri=self.uri
+                    )
+                    Path(fetched).replace(folder)
+        return folder
+
+    @property
+    def _reader(self) -> Reader:
+        path = sqlite_path(self.uri)
+        return SqliteReader(path, self.patience) if path else ClientReader(self._client)
+
+    @cached_property
+    def _client(self) -> Any:
+        if path := sqlite_path(self.uri):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return _quiet_mlflow().MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Let one process at a time create tables and move aliases: MLflow has no compare-and-set."""
+        self.artifact_root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.artifact_root / "publish.lock"):
+            yield
+
+    @contextmanager
+    def _errors(self, action: str) -> Iterator[None]:
+        """Turn what MLflow, its database and the file system raise into one message."""
+        try:
+            yield
+        except PublishError:
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and not type(error).__module__.startswith(("mlflow", "sqlalchemy")):
+                raise
+            raise PublishError(
+                f"the registry {self.uri} could not {action}: {type(error).__name__}: {error}; expected a reachable "
+                "MLflow registry with free, writable storage. Check the address (TRADEWIND_REGISTRY), that no other "
+                "process holds the database, and the disk; the champion is untouched"
+            ) from error
+
+
+def _quiet_mlflow() -> Any:
+    os.environ.update(QUIET)  # before the import: it reads telemetry's switch as it loads
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", HTTP_RETRIES)
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # Database errors are raised as well; logged with a traceback they would be told twice.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    return mlflow
+
+
+def _with_alias(records: list[Record], alias: str) -> Record | None:
+    return next((record for record in records if alias in record.aliases), None)
+
+
+def _named(version: str | None) -> str:
+    return f"version {version}" if version else "nobody (there was no champion)"

@@ -1,0 +1,24 @@
+"""The fresh process of the reload proof: `python -m pipeline.reopen BUNDLE TEXTS.jsonl OUT.npy`.
+
+A module of its own, so that the code that answers in the proof, and nothing else, counts as code of the publish step.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+
+def write_probabilities(bundle: Path, texts: Path, out: Path) -> None:
+    """Write the bundle's probabilities (rows, labels) of the `text` of every JSON line as .npy."""
+    import numpy as np
+
+    from pipeline.bundle import Bundle
+
+    rows = [json.loads(line)["text"] for line in texts.read_text("utf-8").split("\n") if line]
+    np.save(out, Bundle.load(bundle).probabilities(rows))
+
+
+if __name__ == "__main__":
+    write_probabilities(*(Path(argument) for argument in sys.argv[1:4]))

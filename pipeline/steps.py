@@ -1,0 +1,90 @@
+"""The graph: each step's function, what it reads of the recipe, and which artifacts it starts from."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the flow.
+
+    Attributes:
+        name: str. Also the module `pipeline.<name>` and the function in it.
+        reads: tuple of str. Recipe values that decide what it makes, so they are part of its fingerprint.
+        inputs: dict of str to str. Function argument -> step whose artifact it gets.
+        uses: tuple of str. Recipe values it may read that cannot change what it makes.
+        per_task: bool. Runs once per task, rather than once per recipe.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    inputs: dict[str, str]
+    uses: tuple[str, ...] = ()
+    per_task: bool = True
+
+    @property
+    def module(self) -> str:
+        """Dotted name of the step's module."""
+        return f"pipeline.{self.name}"
+
+    def load(self) -> Callable[..., Any]:
+        """Import and return the step's function."""
+        function: Callable[..., Any] = getattr(importlib.import_module(self.module), self.name)
+        return function
+
+    def reads_of(self, task: str | None) -> tuple[str, ...]:
+        """Return `reads` for one task."""
+        return tuple(path.replace("{task}", task or "*") for path in self.reads)
+
+
+TRAINING = ("runtime.backend", "runtime.precision", "runtime.micro_batch_size")
+CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept")
+
+GRAPH = {
+    step.name: step
+    for step in (
+        Step("validate", ("data", "tasks.*.data"), {}, per_task=False),
+        Step(
+            "preprocess",
+            ("seed", "data.corpus", "preprocess", "tasks.*.data"),
+            {"rows": "validate"},
+            per_task=False,
+        ),
+        Step(
+            "pretrain",
+            ("seed", "model", "pretrain", *TRAINING),
+            {"tokens": "preprocess"},
+            uses=CHECKPOINTING,
+            per_task=False,
+        ),
+        Step(
+            "finetune",
+            ("seed", "model", "tasks.{task}.finetune", *TRAINING),
+            {"tokens": "preprocess", "backbone": "pretrain"},
+            uses=CHECKPOINTING,
+        ),
+        Step("baseline", ("seed",), {"tokens": "preprocess"}),
+        Step("evaluate", (), {"tokens": "preprocess", "model": "finetune"}, uses=("runtime.backend",)),
+        Step(
+            "gate",
+            ("seed", "tasks.{task}.gate"),
+            {"candidate": "evaluate", "baseline": "baseline", "champion": "champion"},
+        ),
+        Step(
+            "publish",
+            ("name", "publish"),
+            {"model": "finetune", "evaluation": "evaluate", "verdict": "gate"},
+            uses=("runtime.backend",),
+        ),
+    )
+}
+STEPS = tuple(GRAPH)
+
+
+def node_name(step: str, task: str | None) -> str:
+    """Return the name of a step in a run: `pretrain`, or `finetune[chapter]`."""
+    return f"{step}[{task}]" if task else step

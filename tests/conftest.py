@@ -1,0 +1,49 @@
+"""What several folders of tests share."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+PLACES = ("harbour", "meadow", "mountain", "village", "river", "forest", "island", "market")
+KINDS = {"weather": ("rain", "wind", "snow", "sun"), "trade": ("silk", "salt", "copper", "pepper")}
+
+RECIPE = """
+name: tiny
+description: Two kinds of notes, in seconds.
+data:
+  sources:
+    notes: {{kind: files, path: {data}, text: note, group: place}}
+preprocess:
+  split: {{validation: 0.2, test: 0.2}}
+  tokenizer: {{vocabulary_size: 300}}
+  sequence_length: 32
+model: {{size: tiny, num_layers: 1, hidden_dim: 16, num_heads: 2}}
+pretrain: {{steps: 4, global_batch_size: 4}}
+tasks:
+  kind:
+    data: {{source: notes, label: kind}}
+    finetune: {{epochs: 2, global_batch_size: 4}}
+    gate: {{thresholds: {{accuracy: 0.1}}, baseline: "off"}}
+runtime: {{backend: jax}}
+airflow: {{retries: 1, retry_delay_seconds: 1}}
+"""
+
+
+@pytest.fixture
+def tiny_recipe(tmp_path: Path) -> Path:
+    """Return a recipe, alone in its folder, whose whole chain takes seconds and ends in a published model."""
+    chance = random.Random(5)
+    rows = ["place,kind,note"]
+    for number in range(240):
+        place, kind = PLACES[number % len(PLACES)], chance.choice(list(KINDS))
+        goods = " and ".join(chance.sample(KINDS[kind], 2))
+        rows.append(f"{place} {number % 40},{kind},{goods} at the {place} on day {number}")
+    data = tmp_path / "notes.csv"
+    data.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    file = tmp_path / "recipes" / "tiny.yaml"
+    file.parent.mkdir()
+    file.write_text(RECIPE.format(data=data), encoding="utf-8")
+    return file

@@ -1,0 +1,175 @@
+import json
+from pathlib import Path
+
+import pytest
+from judge_cases import answer, make_recipe
+
+from pipeline.errors import TradewindError
+from pipeline.gate import GateResult, gate
+from pipeline.progress import SilentProgress
+
+TRUTH = ["eye"] * 50 + ["heart"] * 30 + ["lung"] * 20
+
+
+def wrong(count: int, start: int = 0) -> list[str]:
+    """The truth with `count` rows answered wrongly, from row `start` on."""
+    other = {"eye": "heart", "heart": "lung", "lung": "eye"}
+    return [other[label] if start <= row < start + count else label for row, label in enumerate(TRUTH)]
+
+
+def judge(tmp_path: Path, recipe, candidate, baseline, champion=None) -> tuple[GateResult, dict]:
+    (tmp_path / "gate").mkdir(parents=True, exist_ok=True)
+    result = gate(
+        recipe,
+        "organ",
+        answer(tmp_path / "candidate", TRUTH, candidate),
+        answer(tmp_path / "baseline", TRUTH, baseline, model="linear baseline"),
+        answer(tmp_path / "champion", TRUTH, champion) if champion else None,
+        tmp_path / "gate",
+        SilentProgress(),
+    )
+    record = json.loads((tmp_path / "gate" / "gate.json").read_text())
+    assert (record["verdict"], record["reasons"]) == (result.verdict, result.reasons)
+    assert result.verdict in (tmp_path / "gate" / "gate.md").read_text().splitlines()[0]
+    return result, record
+
+
+def test_thresholds_that_hold_pass(tmp_path) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.9, "macro_f1": 0.8})
+    result, record = judge(tmp_path, recipe, wrong(10), wrong(30))
+    assert result.verdict == "pass"
+    assert result.reasons == ["Every critical rule holds."]
+    rule = record["rules"][0]
+    assert (rule["value"], rule["bound"], rule["severity"], rule["passed"]) == (0.9, 0.9, "critical", True)
+    assert rule["interval"][0] < 0.9 < rule["interval"][1]
+    assert record["rows"] == 100
+
+
+def test_one_threshold_missed_fails_and_says_by_how_much(tmp_path) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.95, "macro_f1": 0.5})
+    result, record = judge(tmp_path, recipe, wrong(10), wrong(30))
+    assert result.verdict == "fail"
+    assert len(result.reasons) == 1
+    assert "Accuracy is 0.900" in result.reasons[0]
+    assert "falls short of the threshold of 0.95, by 0.050" in result.reasons[0]
+    assert [rule["passed"] for rule in record["rules"]] == [False, True, True, True]
+    assert "FAILS" in (tmp_path / "gate" / "gate.md").read_text()
+
+
+def test_without_thresholds_the_default_is_stated_and_applied(tmp_path) -> None:
+    recipe = make_recipe(baseline="off")
+    result, _ = judge(tmp_path, recipe, ["eye"] * 100, wrong(30))
+    assert result.verdict == "fail"
+    assert "No thresholds are declared (tasks.organ.gate.thresholds)" in result.reasons[0]
+    assert 'always answering "eye", 0.500' in result.reasons[0]
+    result, record = judge(tmp_path, recipe, wrong(40), wrong(30))
+    assert result.verdict == "pass"
+    assert "No thresholds are declared" in record["rules"][0]["sentence"]
+    assert record["rules"][0]["bound"] == 0.5
+
+
+@pytest.mark.parametrize(("severity", "verdict"), [("critical", "fail"), ("warning", "pass"), ("off", "pass")])
+def test_losing_to_the_linear_baseline(tmp_path, severity, verdict) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.5}, baseline=severity, metric="accuracy")
+    result, record = judge(tmp_path, recipe, wrong(20), wrong(5))
+    assert result.verdict == verdict
+    rules = {rule["name"]: rule for rule in record["rules"]}
+    if severity == "off":
+        assert "accuracy > linear baseline" not in rules
+        assert result.reasons == ["Every critical rule holds."]
+        return
+    rule = rules["accuracy > linear baseline"]
+    assert rule["value"] == pytest.approx(-0.15)
+    assert rule["interval"][1] < 0
+    assert "does not beat the linear baseline in accuracy: 0.800 against 0.950" in rule["sentence"]
+    assert any(rule["sentence"] in reason for reason in result.reasons)
+    assert any(reason.startswith("Warning: ") for reason in result.reasons) == (severity == "warning")
+
+
+def test_a_tie_with_the_linear_baseline_does_not_beat_it(tmp_path) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.5})
+    assert judge(tmp_path, recipe, wrong(10), wrong(10))[0].verdict == "fail"
+
+
+def test_a_difference_that_chance_explains_is_called_that(tmp_path) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.5}, metric="accuracy")
+    _, record = judge(tmp_path, recipe, wrong(10), wrong(11, start=40))
+    rule = record["rules"][1]
+    assert rule["passed"]
+    assert rule["interval"][0] < 0 < rule["interval"][1]
+    assert "chance could explain it" in rule["sentence"]
+    _, record = judge(tmp_path, recipe, wrong(2), wrong(40))
+    assert "chance" not in record["rules"][1]["sentence"]
+
+
+def test_no_champion_is_said_and_passes(tmp_path) -> None:
+    _, record = judge(tmp_path, make_recipe(), wrong(10), wrong(30))
+    rule = record["rules"][-1]
+    assert rule["passed"]
+    assert rule["value"] is None
+    assert "no champion to compare with" in rule["sentence"]
+    assert "champion" not in record["scores"]
+
+
+@pytest.mark.parametrize(
+    ("margin", "errors", "verdict"),
+    [(0.0, 9, "pass"), (0.0, 11, "fail"), (0.02, 12, "pass"), (0.02, 13, "fail"), (0.0, 10, "pass")],
+)
+def test_not_worse_than_the_champion_by_more_than_the_margin(tmp_path, margin, errors, verdict) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.5}, metric="accuracy", champion_margin=margin)
+    result, record = judge(tmp_path, recipe, wrong(errors, start=20), wrong(40), wrong(10))
+    assert result.verdict == verdict
+    rule = record["rules"][-1]
+    assert (rule["severity"], rule["bound"]) == ("critical", pytest.approx(-margin))
+    assert rule["value"] == pytest.approx((10 - errors) / 100)
+    assert f"0.{100 - errors:02}0 against 0.900" in rule["sentence"]
+
+
+def test_identical_answers_keep_the_champion(tmp_path) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.5}, champion_margin=0.1)
+    result, _ = judge(tmp_path, recipe, wrong(10), wrong(30), wrong(10))
+    assert result.verdict == "fail"
+    assert "no better than the champion: their answers are identical" in result.reasons[0]
+
+
+def test_scores_hold_every_model_and_metric_with_an_interval(tmp_path) -> None:
+    _, record = judge(tmp_path, make_recipe(), wrong(10), wrong(30), wrong(12, start=3))
+    assert set(record["scores"]) == {"candidate", "baseline", "champion"}
+    for model, accuracy in (("candidate", 0.9), ("baseline", 0.7), ("champion", 0.88)):
+        score = record["scores"][model]["accuracy"]
+        assert score["value"] == pytest.approx(accuracy)
+        assert score["interval"][0] < accuracy < score["interval"][1]
+
+
+def test_the_verdict_is_the_same_each_time(tmp_path) -> None:
+    records = [judge(tmp_path / name, make_recipe(), wrong(10), wrong(30), wrong(12))[1] for name in ("one", "two")]
+    assert records[0] == records[1]
+
+
+def test_a_model_judged_on_other_rows_is_refused(tmp_path) -> None:
+    (tmp_path / "gate").mkdir()
+    candidate = answer(tmp_path / "candidate", TRUTH, wrong(10))
+    other = answer(tmp_path / "baseline", TRUTH, wrong(10), row_ids=[f"other:{row}" for row in range(100)])
+    with pytest.raises(TradewindError, match=r"different test rows.*same preprocess artifact"):
+        gate(make_recipe(), "organ", candidate, other, None, tmp_path / "gate", SilentProgress())
+
+
+def test_the_order_of_the_rows_does_not_matter(tmp_path) -> None:
+    (tmp_path / "gate").mkdir()
+    ids = [f"notes:{row}" for row in range(100)]
+    candidate = answer(tmp_path / "candidate", TRUTH, wrong(10))
+    backwards = answer(tmp_path / "champion", TRUTH[::-1], wrong(10)[::-1], row_ids=ids[::-1])
+    baseline = answer(tmp_path / "baseline", TRUTH, wrong(30))
+    result = gate(make_recipe(), "organ", candidate, baseline, backwards, tmp_path / "gate", SilentProgress())
+    assert "identical" in result.reasons[0]
+
+
+def test_rows_of_a_group_widen_the_interval_and_are_told(tmp_path) -> None:
+    (tmp_path / "gate").mkdir()
+    groups = [f"patient {row // 10}" for row in range(100)]
+    folders = [answer(tmp_path / f"m{count}", TRUTH, wrong(count), groups=groups) for count in (10, 30)]
+    gate(make_recipe(thresholds={"accuracy": 0.5}), "organ", *folders, None, tmp_path / "gate", SilentProgress())
+    record = json.loads((tmp_path / "gate" / "gate.json").read_text())
+    assert record["bootstrap"]["units"] == 10
+    assert record["rules"][0]["interval"][0] <= 0.75
+    assert "10 groups of rows that belong together" in (tmp_path / "gate" / "gate.md").read_text()
