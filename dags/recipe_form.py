@@ -33,7 +33,7 @@ def form(recipe: Recipe) -> dict[str, Param]:
     names = list(recipe.tasks)
     tasks = Param(
         names,
-        description="Tasks of the recipe to fine-tune, judge and publish.",
+        description="tasks of the recipe to fine-tune, judge and publish",
         type="array",
         items={"type": "string", "enum": names},
         examples=names,
@@ -42,9 +42,9 @@ def form(recipe: Recipe) -> dict[str, Param]:
     )
     overrides = Param(
         [],
-        description_md="Anything else of the recipe, one `dotted.name=value` a line, such as "
-        "`model.size=small` or `preprocess.tokenizer.lowercase=false`. They win over the fields above.",
-        type="array",
+        description="Anything else of the recipe, one dotted.name=value a line, such as model.size=small or "
+        "preprocess.tokenizer.lowercase=false. They win over the other fields.",
+        type=["array", "null"],
         items={"type": "string"},
         section="More",
     )
@@ -79,7 +79,7 @@ def read_form(recipe: Recipe, conf: Mapping[str, Any]) -> tuple[list[str], list[
                 f"{', '.join(recipe.tasks)}"
             )
     knobs = [f"{name}={json.dumps(value)}" for name, value in conf.items() if name not in (TASKS, OVERRIDES)]
-    return [task for task in recipe.tasks if task in tasks], knobs + _strings(OVERRIDES, conf.get(OVERRIDES, []))
+    return [task for task in recipe.tasks if task in tasks], knobs + _strings(OVERRIDES, conf.get(OVERRIDES) or [])
 
 
 def _field(name: str, recipe: Recipe, **layout: str) -> Param:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import recipe_tasks as tasks
 from airflow.sdk import DAG, task, task_group
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
 from recipe_form import form
 from recipe_run import settings
 
@@ -25,6 +25,7 @@ from pipeline.recipes import list_recipes, load_recipe
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)  # schedules count from here; catchup is off, so nothing is made up for
 BROKEN = "broken recipe"
+NO_BREAK = "\u00a0"
 
 
 def build() -> dict[str, DAG]:
@@ -37,7 +38,6 @@ def build() -> dict[str, DAG]:
             if recipe.name in dags:
                 raise RecipeError(f"{file}: name: another recipe is called {recipe.name!r} too; expected a new name")
             dag = recipe_dag(file, recipe)
-            dag.validate()  # Airflow would do it later, and blame all DAGs of this file
         except Exception as error:  # belongs to one recipe, and is shown in its DAG
             errors[file] = str(error)
         else:
@@ -61,7 +61,7 @@ def recipe_dag(file: Path, recipe: Recipe) -> DAG:
         max_active_runs=1,
         params=form(recipe),
         tags=set(how.tags),
-        doc_md=f"{recipe.description}\n\nThe recipe, `{file.name}`:\n\n{_code_block(file.read_text(encoding='utf-8'))}",
+        doc_md=f"{recipe.description}\n\nThe recipe, `{file.name}`:\n\n{_lines(file.read_text(encoding='utf-8'))}",
         default_args={
             "owner": how.owner,
             "retries": how.retries,
@@ -69,6 +69,13 @@ def recipe_dag(file: Path, recipe: Recipe) -> DAG:
         },
     ) as dag:
         _lay_tasks(file)
+    try:
+        dag.validate()  # else Airflow does it, and blames all DAGs of this file
+    except AirflowTimetableInvalid as error:
+        raise RecipeError(
+            f"{file}: airflow.schedule: received {how.schedule!r}, expected a cron expression such as 0 3 * * * or a "
+            f"preset such as @daily ({error})"
+        ) from None
     return dag
 
 
@@ -106,7 +113,7 @@ def broken_dag(name: str, error: str) -> DAG:
         schedule=None,
         auto_register=False,
         tags={BROKEN},
-        doc_md=f"This recipe cannot be run:\n\n{_code_block(error)}\n\nA repaired file shows within a minute.",
+        doc_md=f"This recipe cannot be run:\n\n{_lines(error)}\n\nA repaired file shows within a minute.",
     ) as dag:
         explain()
     return dag
@@ -120,10 +127,18 @@ def _free_name(file: Path, dags: dict[str, DAG]) -> str:
     return name
 
 
-def _code_block(text: str) -> str:
-    """Return Markdown; the fence is longer than any in the text."""
-    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall(r"`{3,}", text))])
-    return f"{fence}\n{text.rstrip()}\n{fence}"
+def _lines(text: str) -> str:
+    """Return Markdown that shows text line by line: Airflow's page folds the lines of a code block into one."""
+    return "  \n".join(_line(line.rstrip()) for line in text.rstrip().splitlines())
+
+
+def _line(text: str) -> str:
+    """Return a line as code; spaces that a page would fold do not break."""
+    if not text:
+        return NO_BREAK
+    fence = "`" * (1 + max((len(ticks) for ticks in re.findall("`+", text)), default=0))
+    code = re.sub("^ +|  +", lambda spaces: NO_BREAK * len(spaces[0]), text)
+    return f"{fence} {code} {fence}" if "`" in text else f"{fence}{code}{fence}"
 
 
 globals().update(build())  # where Airflow looks for DAGs

@@ -14,7 +14,6 @@ from keras import ops
 
 from models.layers import EncoderBlock, Tensor, rotary_angles
 
-
 PACKED_INPUT = {"token_ids": (None, None), "segment_ids": (None, None)}
 
 
@@ -25,7 +24,7 @@ class PackedModel(keras.Model):
         """Return the input's shape; were it empty, Keras would leave the reloaded model without weights."""
         return {"input_shape": PACKED_INPUT}
 
-    def build_from_config(self, config: dict[str, Any]) -> None:
+    def build_from_config(self, _config: dict[str, Any]) -> None:
         """Create every weight, so that a file's values find their place."""
         self.build(PACKED_INPUT)
 

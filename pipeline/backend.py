@@ -72,7 +72,7 @@ def has_accelerator() -> bool:
         case "jax":
             import jax
 
-            return jax.default_backend() != "cpu"
+            return bool(jax.default_backend() != "cpu")
         case "tensorflow":
             import tensorflow as tf
 
@@ -80,4 +80,4 @@ def has_accelerator() -> bool:
         case _:
             import torch
 
-            return torch.cuda.is_available()
+            return bool(torch.cuda.is_available())

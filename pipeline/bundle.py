@@ -49,23 +49,29 @@ class Bundle:
         """Read a bundle; no code from the file is run.
 
         Raises:
-            BundleError: a file is missing or damaged.
+            BundleError: a file is missing or damaged, or the files are not of one bundle.
         """
+        if missing := [name for name in (MODEL, TOKENIZER, CARD) if not (folder / name).is_file()]:
+            raise BundleError(
+                f"{folder} is not a whole bundle: it lacks {', '.join(missing)}; expected {MODEL}, {TOKENIZER} and "
+                f"{CARD} as a fine-tuning writes them"
+            )
         try:
             card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-            model = keras.saving.load_model(folder / MODEL, compile=False, safe_mode=True)
-            return cls(
+            bundle = cls(
                 task=card["task"],
                 labels=tuple(card["labels"]),
                 sequence_length=card["sequence_length"],
                 tokenizer=load_tokenizer(folder / TOKENIZER),
-                model=model,
+                model=keras.saving.load_model(folder / MODEL, compile=False, safe_mode=True),
             )
+            bundle._require_one_origin()
         except Exception as error:
             raise BundleError(
                 f"{folder} is not a sound bundle ({type(error).__name__}: {error}); expected {MODEL}, {TOKENIZER} and "
                 f"{CARD} as a fine-tuning writes them"
             ) from error
+        return bundle
 
     def save(self, folder: Path) -> None:
         """Write the bundle."""
@@ -108,6 +114,16 @@ class Bundle:
             progress.update(min(start + ROWS_PER_BATCH, len(packed)), len(packed))
         return answers
 
+    def _require_one_origin(self) -> None:
+        """Raise ValueError when the files come from different bundles: the answers would be numbers without meaning."""
+        if not isinstance(self.model, SegmentClassifier):
+            raise ValueError(f"{MODEL} holds a {type(self.model).__name__}, not a SegmentClassifier")
+        if self.model.num_classes != len(self.labels):
+            raise ValueError(f"{CARD} names {len(self.labels)} labels and {MODEL} answers {self.model.num_classes}")
+        tokens, known = self.tokenizer.get_vocab_size(), self.model.encoder.vocabulary_size
+        if tokens != known:
+            raise ValueError(f"{TOKENIZER} has {tokens} tokens and {MODEL} knows {known}")
+
 
 def _row_lengths(longest: int) -> list[int]:
     lengths = [16]
@@ -117,9 +133,9 @@ def _row_lengths(longest: int) -> list[int]:
 
 
 def _filled(rows: np.ndarray, total: int) -> np.ndarray:
-    """Return int32 rows, the last batch of several filled up to the common batch size."""
-    missing = ROWS_PER_BATCH - len(rows) if total > ROWS_PER_BATCH else 0
-    return np.pad(rows.astype(np.int32), ((0, missing), (0, 0)))
+    """Return int32 rows, filled up with empty ones to a power of two: few distinct sizes, each compiled once."""
+    size = min(ROWS_PER_BATCH, 1 << (total - 1).bit_length())
+    return np.pad(rows.astype(np.int32), ((0, size - len(rows)), (0, 0)))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

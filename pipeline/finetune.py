@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -83,8 +84,17 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
     }
     total_steps = math.ceil(config.epochs * len(splits["train"]) / config.global_batch_size)
     optimizer = make_optimizer(config, config.learning_rate or _learning_rate(recipe), total_steps, model)
-    stepper = make_stepper(model, optimizer, segment_labels)
-    identity = {"step": "finetune", "precision": precision, "backend": keras.backend.backend(), **shape.__dict__}
+    stepper = make_stepper(model, optimizer, partial(segment_labels, label_smoothing=config.label_smoothing))
+    identity = {
+        "step": "finetune",
+        "task": task,
+        "precision": precision,
+        "backend": keras.backend.backend(),
+        "seed": recipe.seed,
+        "steps": total_steps,
+        "parameters": model.count_params(),
+        **asdict(shape),
+    }
     checkpoints = Checkpoints(out / "checkpoints", identity, runtime.checkpoints_kept, progress.say)
     trainer = Trainer(
         model, optimizer, stepper, checkpoints, runtime.checkpoint_seconds, out / "logs" / "metrics.jsonl", progress

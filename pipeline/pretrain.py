@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
 
 from models.encoder import MaskedLanguageModel
 from models.objectives import masked_tokens
+from models.size import with_learning_rate
 from pipeline.backbone import build_encoder, dimensions_of, save_backbone
 from pipeline.backend import select_precision
 from pipeline.config import Recipe
@@ -59,7 +60,7 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
         Interrupted: SIGTERM arrived; the same call continues.
     """
     config, runtime = recipe.pretrain, recipe.runtime
-    dimensions = dimensions_of(recipe.model)
+    dimensions = with_learning_rate(dimensions_of(recipe.model), config.learning_rate)
     tokenizer = load_tokenizer(tokens / "tokenizer.json")
     precision = select_precision(runtime.precision)
     keras.config.set_dtype_policy(precision)
@@ -72,9 +73,17 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
     shape = BatchShape.of(config.global_batch_size, runtime.micro_batch_size)
     batches = MaskedBatches(rows, shape, tokenizer.get_vocab_size(), config.mask_fraction, recipe.seed)
     total_steps = config.steps or math.ceil(config.epochs * len(rows) / config.global_batch_size)
-    optimizer = make_optimizer(config, config.learning_rate or dimensions.learning_rate, total_steps, model)
+    optimizer = make_optimizer(config, dimensions.learning_rate, total_steps, model)
     stepper = make_stepper(model, optimizer, masked_tokens)
-    identity = {"step": "pretrain", "precision": precision, "backend": keras.backend.backend(), **shape.__dict__}
+    identity = {
+        "step": "pretrain",
+        "precision": precision,
+        "backend": keras.backend.backend(),
+        "seed": recipe.seed,
+        "steps": total_steps,
+        **asdict(dimensions),
+        **asdict(shape),
+    }
     checkpoints = Checkpoints(out / "checkpoints", identity, runtime.checkpoints_kept, progress.say)
     trainer = Trainer(
         model, optimizer, stepper, checkpoints, runtime.checkpoint_seconds, out / "logs" / "metrics.jsonl", progress

@@ -64,16 +64,16 @@ class LiveProgress:
         self.console = console
         self.label = label
         self.bar = RichBar(
-            TextColumn("{task.description}", table_column=None),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
         )
-        self.task = self.bar.add_task(f"{label:<22}", total=None, figures="")
+        self.task = self.bar.add_task(f"· {label:<22}", total=None, figures="")
 
     def __enter__(self) -> LiveProgress:
         self.bar.start()
@@ -88,7 +88,7 @@ class LiveProgress:
 
     def say(self, text: str) -> None:
         """Print the sentence above the live line."""
-        self.console.print(f"  [dim]{self.label}: {text}[/dim]", highlight=False)
+        self.console.print(f"  {self.label}: {text}", style="dim", highlight=False, markup=False)
 
 
 def describe(figures: dict[str, float | str]) -> str:

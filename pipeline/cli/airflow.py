@@ -9,12 +9,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import typer
@@ -195,13 +194,21 @@ class Page:
         self.token = ""
         self._opener = build_opener(ProxyHandler({}))
 
+    def answers(self) -> bool:
+        """Return whether the server answers."""
+        return bool(self.health())
+
     def healthy(self) -> bool:
         """Return whether the server answers and all components are at work."""
+        health = self.health()
+        return bool(health) and all(part.get("status") == "healthy" for part in health.values())
+
+    def health(self) -> dict[str, Any]:
+        """Return what the server knows of each component; nothing while it does not answer."""
         try:
-            health = self.get("/api/v2/monitor/health")
-        except (URLError, OSError):
-            return False
-        return all(part.get("status") == "healthy" for part in health.values())
+            return self.get("/api/v2/monitor/health")
+        except OSError:  # what urllib raises, too
+            return {}
 
     def log_in(self) -> None:
         """Get a token for the requests to come."""
@@ -221,23 +228,32 @@ class Page:
 def start(processes: Processes, page: Page, stop: Stop) -> None:
     """Start all components, and wait until they are at work or `stop` asks to give up.
 
-    Raises TradewindError when one ends, or when they are not at work after five minutes.
+    The scheduler comes last, when the server answers: a task that cannot report to it has failed, and one that waits
+    for its next try since an interruption would start, and fail, in the first second.
+
+    Raises TradewindError when a component ends, or when they are not at work in time.
     """
-    from pipeline.cli.airflow_processes import COMPONENTS
+    from pipeline.cli.airflow_processes import COMPONENTS, SCHEDULER
 
     typer.echo("Starting Airflow; this takes about a minute ...")
     processes.run("db-migrate", "db", "migrate", stopped=stop.asked.is_set)
-    if not stop.asked.is_set():
-        for name, arguments in COMPONENTS.items():
-            processes.start(name, name, *arguments)
     end = time.monotonic() + READY_SECONDS
-    while not stop.asked.is_set() and not page.healthy():
+    for name, arguments in COMPONENTS.items():
+        if name == SCHEDULER:
+            _wait(page.answers, end, processes, stop)
+        if not stop.asked.is_set():
+            processes.start(name, name, *arguments)
+    _wait(page.healthy, end, processes, stop)
+
+
+def _wait(condition: Callable[[], bool], end: float, processes: Processes, stop: Stop) -> None:
+    while not stop.asked.is_set() and not condition():
         processes.check()
         if time.monotonic() > end:
             raise TradewindError(
                 f"Airflow was not ready after {READY_SECONDS:.0f} s; the logs of its parts are in {processes.logs}"
             )
-        stop.asked.wait(1.0)
+        stop.asked.wait(0.5)
 
 
 def announce(page: Page, stop: Stop, recipes: Path, home: Path) -> None:

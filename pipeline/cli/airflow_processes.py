@@ -21,12 +21,12 @@ import psutil
 from pipeline.errors import TradewindError
 
 SCHEDULER, API_SERVER = "scheduler", "api-server"
-# The API server comes first, and goes last: the others report to it, tasks that stop too.
+# Of the two with --skip-serve-logs, each would serve its logs to the whole network; the API server reads the files.
 COMPONENTS = {
     API_SERVER: (),
-    SCHEDULER: ("--skip-serve-logs",),  # the API server reads the same folder; the log server would listen everywhere
     "dag-processor": (),
     "triggerer": ("--skip-serve-logs",),
+    SCHEDULER: ("--skip-serve-logs",),
 }
 TASK_SECONDS = 30.0  # for a training to save its state
 EXIT_SECONDS = 15.0

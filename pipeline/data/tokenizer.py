@@ -31,7 +31,7 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
+    return _as_plain_text(tokenizer)
 
 
 def make_normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
@@ -42,7 +42,7 @@ def make_normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """Return the tokenizer of a `tokenizer.json`."""
-    return Tokenizer.from_file(str(path))
+    return _as_plain_text(Tokenizer.from_file(str(path)))
 
 
 def normalise(texts: Iterable[str], config: TokenizerConfig) -> list[str]:
@@ -62,3 +62,12 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int | None = 
     encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     pieces = None if max_length is None else max_length - 1
     return [np.array([START_ID, *encoding.ids[:pieces]], dtype=np.uint16) for encoding in encodings]
+
+
+def _as_plain_text(tokenizer: Tokenizer) -> Tokenizer:
+    """Return the tokenizer with `[MASK]` and its like read as characters where a text contains them.
+
+    The file does not keep this, so it is set after every load: a text could otherwise pad or mask itself.
+    """
+    tokenizer.encode_special_tokens = True
+    return tokenizer

@@ -38,6 +38,7 @@ LONGEST_PARAMETER = 6000
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",  # else a `uv.lock` in the working folder would be stored with the model
     "GIT_PYTHON_REFRESH": "quiet",
 }
@@ -210,9 +211,9 @@ class Registry:
                 client.log_metric(run_id, name, number, model_id=logged.model_id)
             self._ensure_model(model)
             # The location, not `models:/<id>`: MLflow would resolve that through the process-wide tracking address.
-            source = client.get_logged_model(logged.model_id).artifact_location
+            source, model_id = logged.artifact_location, logged.model_id
             description = (export / "MODEL_CARD.md").read_text("utf-8")[:LONGEST_DESCRIPTION]
-            made = client.create_model_version(model, source, run_id, tags, description=description)
+            made = client.create_model_version(model, source, run_id, tags, description=description, model_id=model_id)
         except BaseException:
             client.set_terminated(run_id, "FAILED")
             raise

@@ -22,10 +22,17 @@ from pipeline.store.files import Hasher, sync_folder
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands: updates done and seconds of training so far, compilation left out."""
+    """Where training stands.
+
+    Attributes:
+        step: int. Updates done.
+        seconds: float. In updates so far, compilation left out.
+        sums: three floats. Loss, weight and correct answers since the last report.
+    """
 
     step: int
     seconds: float
+    sums: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
 class Checkpoints:
@@ -58,6 +65,7 @@ class Checkpoints:
         meta = {
             "step": position.step,
             "seconds": position.seconds,
+            "sums": position.sums,
             "identity": self.identity,
             "sha256": Hasher().sha256(draft / "variables.npz"),
         }
@@ -66,8 +74,9 @@ class Checkpoints:
             sync_folder(path)
         draft.replace(final)
         sync_folder(self.folder)
-        for old in self._all()[: -self.keep]:
-            shutil.rmtree(old)
+        later = [path for path in self._all() if path.name > final.name]  # damaged, or training would stand there
+        for stale in (*later, *[path for path in self._all() if path not in later][: -self.keep]):
+            shutil.rmtree(stale)
 
     def restore(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Position:
         """Load the newest sound checkpoint into model and optimizer; without one, return the start.
@@ -76,12 +85,8 @@ class Checkpoints:
             CheckpointError: the newest checkpoint belongs to another architecture or recipe.
         """
         for path in reversed(self._all()):
-            try:
-                meta = json.loads((path / "checkpoint.json").read_text())
-                sound = meta["sha256"] == Hasher().sha256(path / "variables.npz")
-            except (OSError, ValueError, KeyError):
-                sound = False
-            if not sound:
+            meta = _read_sound(path)
+            if meta is None:
                 self.say(f"checkpoint {path.name} is damaged; trying the one before")
                 continue
             self._check_identity(path, meta["identity"])
@@ -89,7 +94,7 @@ class Checkpoints:
                 for index, variable in enumerate(_variables(model, optimizer)):
                     variable.assign(values[f"{index:05d}"])
                 _set_random_state(values["random"])
-            return Position(meta["step"], meta["seconds"])
+            return Position(meta["step"], meta["seconds"], tuple(meta["sums"]))
         return Position(0, 0.0)
 
     def clear(self) -> None:
@@ -107,6 +112,16 @@ class Checkpoints:
                 f"{path} was written by another training: {differences}. Remove the folder to start anew, or restore "
                 "the recipe it came from"
             )
+
+
+def _read_sound(path: Path) -> dict[str, Any] | None:
+    """Return what a checkpoint says of itself; None when a file of it is missing or not as it was written."""
+    try:
+        meta: dict[str, Any] = json.loads((path / "checkpoint.json").read_text())
+        sound = meta["sha256"] == Hasher().sha256(path / "variables.npz")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return meta if sound else None
 
 
 def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> list[Any]:

@@ -22,7 +22,7 @@ class JaxStepper:
         self.objective = objective
         self._update = jax.jit(self._compute_update, donate_argnums=0)
         self._evaluate = jax.jit(self._compute_sums)
-        self.read_in()
+        self.state = self._current()
 
     def update(self, batch: Batch) -> Sums:
         """Apply one update and return the sums over the global batch."""
@@ -41,7 +41,10 @@ class JaxStepper:
 
     def read_in(self) -> None:
         """Take the state from the Keras variables."""
-        self.state = tuple([jnp.array(v.value) for v in variables] for variables in self._variables())
+        self.state = self._current()
+
+    def _current(self) -> tuple[list[Any], ...]:
+        return tuple([jnp.array(v.value) for v in variables] for variables in self._variables())
 
     def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
         return self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables
@@ -72,7 +75,8 @@ class JaxStepper:
     def _compute_sums(self, state: Any, batch: Any) -> tuple[Any, ...]:
         trainable, fixed, _ = state
         sums = jax.lax.map(lambda micro: self._run(trainable, fixed, micro, training=False)[0], batch)
-        return jax.tree.map(jnp.sum, sums)
+        totals: tuple[Any, ...] = jax.tree.map(jnp.sum, sums)
+        return totals
 
     def _run(self, trainable: Any, fixed: Any, batch: Any, training: bool) -> tuple[tuple[Any, ...], Any]:
         """Return the objective's sums and the new values of the non-trainable variables (the dropout seeds)."""

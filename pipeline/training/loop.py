@@ -52,7 +52,8 @@ class Trainer:
         stepper: Stepper. Of the same model and optimizer.
         checkpoints: Checkpoints. Where to resume from and save to.
         checkpoint_seconds: float. Between two checkpoints.
-        log: Path. One JSON line per report: step, loss, accuracy, learning_rate, tokens_per_second, seconds.
+        log: Path. One JSON line per report: step, loss, accuracy, tokens_per_second, seconds. Reports lie at step 1, at
+            every tenth and at the last.
         progress: Progress. Shows the same figures.
     """
 
@@ -82,30 +83,31 @@ class Trainer:
             Interrupted: SIGTERM arrived; a checkpoint of the last whole update was saved.
         """
         start = self._resume()
-        clock = Clock(start.seconds)
-        window = Window()
+        meter = Meter(start)
         saved = time.monotonic()
         with stop_on_sigterm() as stop, prefetched(batches, start.step, total_steps) as stream:
             for step, batch in stream:
-                window.add(self.stepper.update(batch), int(np.count_nonzero(batch["segment_ids"])))
+                meter.add(self.stepper.update(batch), int(np.count_nonzero(batch["segment_ids"])))
                 done = step + 1
-                if done % STEPS_PER_REPORT == 0 or done in (total_steps, start.step + 1) or stop.is_set():
-                    figures = window.close(clock, compiled=done == start.step + 1)
-                    self._report(done, total_steps, figures, clock)
-                    if stop.is_set() and done < total_steps:
-                        self._save(Position(done, clock.seconds))
-                        raise Interrupted(f"stopped by SIGTERM at step {done} of {total_steps}; its state is saved")
+                if step == start.step:
+                    meter.settle(timed=False)  # this update was compiled
+                if done % STEPS_PER_REPORT == 0 or done in (1, total_steps):
+                    self._report(done, total_steps, meter)
                     if time.monotonic() - saved > self.checkpoint_seconds and done < total_steps:
-                        self._save(Position(done, clock.seconds))
+                        self._save(done, meter)
                         saved = time.monotonic()
+                if stop.is_set() and done < total_steps:
+                    meter.settle()
+                    self._save(done, meter)
+                    raise Interrupted(f"stopped by SIGTERM at step {done} of {total_steps}; its state is saved")
         self.stepper.write_back()
         return TrainingResult(
             steps=total_steps,
             resumed_at=start.step,
-            seconds=round(clock.seconds, 2),
-            tokens_per_second=round(window.all_tokens / window.all_seconds) if window.all_seconds else 0.0,
-            loss=window.loss,
-            accuracy=window.accuracy,
+            seconds=round(meter.seconds, 2),
+            tokens_per_second=round(meter.all_tokens / meter.all_seconds) if meter.all_seconds else 0.0,
+            loss=meter.loss,
+            accuracy=meter.accuracy,
         )
 
     def _resume(self) -> Position:
@@ -118,60 +120,81 @@ class Trainer:
         self.log.write_text("".join(kept))
         return start
 
-    def _report(self, done: int, total: int, figures: dict[str, float], clock: Clock) -> None:
-        if not math.isfinite(figures["loss"]):
-            raise TrainingError(
-                f"the loss became {figures['loss']} between steps {done - STEPS_PER_REPORT} and {done}; lower the "
-                "learning rate or clip_norm, or train in float32 (runtime.precision)"
-            )
-        line = {"step": done, **figures, "seconds": round(clock.seconds, 3)}
+    def _report(self, done: int, total: int, meter: Meter) -> None:
+        figures = meter.close()
+        self._check_finite(done, figures["loss"])
+        line = {"step": done, **figures, "seconds": round(meter.seconds, 3)}
         with self.log.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        self.progress.update(done, total, loss=figures["loss"], tokens_per_second=figures["tokens_per_second"])
+        del figures["accuracy"]
+        self.progress.update(done, total, **figures)
 
-    def _save(self, position: Position) -> None:
+    def _save(self, done: int, meter: Meter) -> None:
+        self._check_finite(done, meter.sums.loss)
         self.stepper.write_back()
-        self.checkpoints.save(position, self.model, self.optimizer)
+        self.checkpoints.save(Position(done, meter.seconds, tuple(meter.sums)), self.model, self.optimizer)
+        meter.restart()
+
+    def _check_finite(self, done: int, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss} within the {STEPS_PER_REPORT} steps before step {done}; lower the learning "
+                "rate or clip_norm, or train in float32 (runtime.precision)"
+            )
 
 
-class Clock:
-    """Seconds spent in updates, over all restarts."""
+class Meter:
+    """The chronometer, and the sums of the updates since the last report.
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    Reports lie at fixed steps and an open sum goes into the checkpoint, so an interrupted training logs the very
+    figures of an uninterrupted one. Reading sums waits for the device, so it is done rarely.
 
+    Attributes:
+        seconds: float. In updates, over all restarts; compiling and saving left out.
+        sums: Sums of float. Of the updates since the last report that have been read.
+    """
 
-class Window:
-    """The sums of the updates since the last report; reading them waits for the device, so it is done rarely."""
-
-    def __init__(self) -> None:
-        self.all_tokens = 0
-        self.all_seconds = 0.0
+    def __init__(self, start: Position) -> None:
+        self.seconds = start.seconds
+        self.sums = Sums(*start.sums)
         self.loss = self.accuracy = float("nan")
-        self._open()
+        self.all_tokens = self.tokens = 0
+        self.all_seconds = self.open_seconds = 0.0
+        self.restart()
 
-    def _open(self) -> None:
-        self.sums: list[Sums] = []
-        self.tokens = 0
+    def restart(self) -> None:
+        """Leave out the time since the last reading."""
+        self.pending: list[Sums] = []
+        self.pending_tokens = 0
         self.started = time.monotonic()
 
     def add(self, sums: Sums, tokens: int) -> None:
         """Take in one update."""
-        self.sums.append(sums)
-        self.tokens += tokens
+        self.pending.append(sums)
+        self.pending_tokens += tokens
 
-    def close(self, clock: Clock, compiled: bool) -> dict[str, float]:
-        """Return loss, accuracy and tokens per second of the window, and open the next; compilation is not timed."""
-        loss, weight, correct = (sum(float(getattr(s, name)) for s in self.sums) for name in Sums._fields)
-        self.loss, self.accuracy = loss / max(weight, 1.0), correct / max(weight, 1.0)
-        seconds = time.monotonic() - self.started
-        rate = self.tokens / seconds
-        if not compiled:
-            clock.seconds += seconds
-            self.all_tokens += self.tokens
-            self.all_seconds += seconds
-        self._open()
-        return {"loss": self.loss, "accuracy": self.accuracy, "tokens_per_second": round(rate)}
+    def settle(self, timed: bool = True) -> None:
+        """Wait for the updates taken in and read them; `timed=False` leaves them out of speed and chronometer."""
+        for new in self.pending:
+            self.sums = Sums(*(total + float(value) for total, value in zip(self.sums, new, strict=True)))
+        if timed:
+            self.tokens += self.pending_tokens
+            self.open_seconds += time.monotonic() - self.started
+            self.seconds += time.monotonic() - self.started
+        self.restart()
+
+    def close(self) -> dict[str, float]:
+        """Return loss, accuracy and, when any update was timed, tokens per second since the last report."""
+        self.settle()
+        self.loss = self.sums.loss / max(self.sums.weight, 1.0)
+        self.accuracy = self.sums.correct / max(self.sums.weight, 1.0)
+        figures = {"loss": self.loss, "accuracy": self.accuracy}
+        if self.tokens:
+            figures["tokens_per_second"] = round(self.tokens / self.open_seconds)
+        self.all_tokens += self.tokens
+        self.all_seconds += self.open_seconds
+        self.sums, self.tokens, self.open_seconds = Sums(0.0, 0.0, 0.0), 0, 0.0
+        return figures
 
 
 def evaluate(stepper: Stepper, batches: list[Batch]) -> dict[str, float]:

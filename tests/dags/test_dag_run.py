@@ -1,0 +1,110 @@
+"""A tiny recipe's DAG, run by Airflow itself in a fresh process: to a published model, and to a clear refusal."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Settings
+from pipeline.registry import Registry
+from pipeline.store import Store
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+TIMEOUT = 900
+
+RUN = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+dag = DagBag(sys.argv[1]).dags["tiny"]
+run = dag.test(run_conf=json.loads(sys.argv[2]))
+states = {ti.task_id: ti.state for ti in run.get_task_instances()}
+print(json.dumps({"run": run.run_id, "state": run.state, "tasks": states}))
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def airflow_environment(tmp_path_factory):
+    """Return the environment of an Airflow with a database, as every process of these tests gets it."""
+    home = tmp_path_factory.mktemp("airflow-run")
+    environment = os.environ | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "PYTHONPATH": str(DAGS),
+    }
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, timeout=TIMEOUT)
+    return environment
+
+
+@pytest.fixture
+def run_dag(airflow_environment, tiny_recipe, tmp_path):
+    """Return a function that runs the DAG with a configuration, and returns how it ended and what it logged."""
+    environment = airflow_environment | {
+        "TRADEWIND_RECIPES": str(tiny_recipe.parent),
+        "TRADEWIND_WORKSPACE": str(tmp_path / "workspace"),
+    }
+
+    def run(conf):
+        command = [sys.executable, "-c", RUN, str(DAGS), json.dumps(conf)]
+        ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+        assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+        return json.loads(ended.stdout.splitlines()[-1]), ended.stdout + ended.stderr
+
+    return run
+
+
+def test_what_passes_the_gate_is_published_and_what_it_refuses_is_not(run_dag, tmp_path):
+    ended, _ = run_dag({"pretrain.steps": 6, "overrides": ["seed=3"]})
+    assert ended["state"] == "success"
+    assert set(ended["tasks"].values()) == {"success"}
+    record = Store(tmp_path / "workspace").runs.load(f"tiny-{ended['run']}")
+    assert record["outcome"] == "succeeded"
+    assert (record["recipe"]["pretrain"]["steps"], record["recipe"]["seed"]) == (6, 3)
+    assert set(record["nodes"]) == {
+        "validate",
+        "preprocess",
+        "pretrain",
+        *(f"{step}[kind]" for step in ("finetune", "baseline", "evaluate", "gate", "publish")),
+    }
+    registry = Registry.for_workspace(Settings(workspace=tmp_path / "workspace"))
+    champion = registry.champion("tiny-kind")
+    assert champion is not None
+    assert champion.version == "1"
+    assert (tmp_path / "workspace" / "reports" / f"tiny-{ended['run']}" / "index.html").is_file()
+
+    strict = "tasks.kind.gate.thresholds={accuracy: 1.0}"
+    ended, log = run_dag({"pretrain.steps": 6, "overrides": ["seed=3", strict]})
+    assert ended["state"] == "success", "a refusal is a result, not a failure"
+    assert {name for name, state in ended["tasks"].items() if state == "skipped"} == {"model.publish"}
+    assert "not published, because the gate refused it: " in log
+    nodes = Store(tmp_path / "workspace").runs.load(f"tiny-{ended['run']}")["nodes"]
+    assert {node for node, entry in nodes.items() if not entry["hit"]} == {"gate[kind]"}, "the rest is kept"
+    assert registry.champion("tiny-kind") == champion
+
+
+def test_a_wrong_configuration_fails_the_first_task_at_once(run_dag, tmp_path):
+    ended, log = run_dag({"pretrain.step": 6})
+    assert ended["state"] == "failed"
+    assert ended["tasks"]["start"] == "failed"
+    assert ended["tasks"]["validate"] == "upstream_failed"
+    assert "received the key 'pretrain.step', did you mean" in log
+    assert not (tmp_path / "workspace" / "runs").exists()
+
+
+def test_bad_data_stops_the_run_without_retries_and_still_gives_a_report(run_dag, tiny_recipe, tmp_path):
+    (tmp_path / "notes.csv").write_text("place,kind,note\nharbour,trade,silk\n")
+    ended, log = run_dag({})
+    assert ended["state"] == "failed"
+    assert ended["tasks"]["validate"] == "failed"
+    assert ended["tasks"]["finish"] == "failed"
+    assert "failed: validate; not run because of that: " in log
+    record = Store(tmp_path / "workspace").runs.load(f"tiny-{ended['run']}")
+    assert record["outcome"] == "failed"
+    assert record["nodes"]["validate"]["status"] == "failed"
+    assert (tmp_path / "workspace" / "reports" / f"tiny-{ended['run']}" / "index.html").is_file()

@@ -1,0 +1,58 @@
+import keras
+import numpy as np
+import pytest
+from tiny_models import make_classifier, packed_rows
+
+from models.objectives import segment_labels, weighted_cross_entropy
+
+
+def random_case(seed: int = 0):
+    random = np.random.default_rng(seed)
+    logits = (random.normal(size=(3, 4, 5)) * 3).astype(np.float32)
+    targets = random.integers(0, 5, (3, 4)).astype(np.int32)
+    weights = random.choice([0.0, 0.5, 1.0], (3, 4)).astype(np.float32)
+    return logits, targets, weights
+
+
+def sums_of(*arguments, **options) -> list[float]:
+    arguments = [keras.ops.convert_to_tensor(argument) for argument in arguments]
+    return [float(keras.ops.convert_to_numpy(value)) for value in weighted_cross_entropy(*arguments, **options)]
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_cross_entropy_is_the_formula(label_smoothing) -> None:
+    logits, targets, weights = random_case()
+    exact = logits.astype(np.float64)
+    log_probability = exact - np.log(np.exp(exact).sum(axis=-1, keepdims=True))
+    wanted = np.eye(5)[targets] * (1 - label_smoothing) + label_smoothing / 5
+    losses = -(wanted * log_probability).sum(axis=-1)
+    right = (logits.argmax(axis=-1) == targets) * weights
+    expected = [(losses * weights).sum(), weights.sum(), right.sum()]
+    actual = sums_of(logits, targets, weights, label_smoothing=label_smoothing)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+    assert 0 < actual[2] < actual[1]
+
+
+def test_items_of_weight_zero_count_nothing() -> None:
+    logits, targets, weights = random_case()
+    changed = np.where(weights[:, :, None] == 0, 50.0, logits).astype(np.float32)
+    assert sums_of(changed, np.where(weights == 0, 0, targets), weights) == sums_of(logits, targets, weights)
+    assert sums_of(logits, targets, np.zeros_like(weights)) == [0.0, 0.0, 0.0]
+
+
+def test_large_logits_do_not_overflow() -> None:
+    logits = np.array([[[3e4, 0.0], [-3e4, 0.0]]], np.float32)
+    loss, weight, correct = sums_of(logits, np.array([[0, 0]], np.int32), np.ones((1, 2), np.float32))
+    assert (loss, weight, correct) == (3e4, 2.0, 1.0)
+
+
+def test_labels_are_smoothed_in_training_only() -> None:
+    model, batch = make_classifier(), packed_rows()
+    batch |= {"targets": np.ones((6, 4), np.int32), "weights": np.ones((6, 4), np.float32)}
+    batch = {name: keras.ops.convert_to_tensor(array) for name, array in batch.items()}
+
+    def loss(training: bool, label_smoothing: float) -> float:
+        return float(keras.ops.convert_to_numpy(segment_labels(model, batch, training, label_smoothing).loss))
+
+    assert loss(False, 0.3) == pytest.approx(loss(False, 0.0))
+    assert loss(True, 0.3) != pytest.approx(loss(True, 0.0))

@@ -1,0 +1,186 @@
+"""The whole chain on a tiny recipe: what a run publishes, keeps, refuses, and how it goes on after a failure."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Settings
+from pipeline.errors import BackendError, SourceError, StoreError
+from pipeline.flow import STEPS, Flow
+from pipeline.progress import SilentProgress
+from pipeline.recipes import load_recipe
+
+NODES = {*STEPS[:3], *(f"{step}[kind]" for step in STEPS[3:])}
+
+
+class RecordingDisplay:
+    """Remembers which nodes were computed and which were kept."""
+
+    def __init__(self) -> None:
+        self.computed: set[str] = set()
+        self.kept: set[str] = set()
+
+    @contextmanager
+    def step(self, node):
+        yield SilentProgress()
+
+    def finished(self, node, hit, seconds, summary):
+        (self.kept if hit else self.computed).add(node)
+
+
+def run(recipe: Path, workspace: Path, *overrides: str, restart: str | None = None):
+    """Run a recipe and return the outcome, the display and the flow."""
+    flow = Flow.create(load_recipe(recipe, overrides), recipe, Settings(workspace=workspace))
+    display = RecordingDisplay()
+    return flow.run(None, restart, display), display, flow
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return tmp_path / "workspace"
+
+
+@pytest.mark.slow
+def test_a_second_run_keeps_everything_and_a_refused_candidate_leaves_the_champion(tiny_recipe, workspace):
+    first, display, flow = run(tiny_recipe, workspace)
+
+    assert display.computed == NODES
+    assert first.tasks["kind"].verdict == "pass"
+    assert first.tasks["kind"].champion is None
+    champion = flow.registry.champion("tiny-kind")
+    assert champion is not None
+    assert champion.version == first.tasks["kind"].version == "1"
+    assert first.report.is_file()
+    record = flow.store.runs.load(flow.run_id)
+    assert record["outcome"] == "succeeded"
+    assert set(record["nodes"]) == NODES
+    assert (champion.bundle / "recipe.yaml").is_file()
+
+    second, display, flow = run(tiny_recipe, workspace)
+
+    assert display.computed == set()
+    assert display.kept == NODES
+    assert second.tasks["kind"].version == "1"
+
+    # How the recipe runs is no part of what it makes.
+    _, display, _ = run(tiny_recipe, workspace, "airflow.retries=5", "runtime.checkpoint_seconds=7")
+    assert display.computed == set()
+
+    # Only what a rule decides is decided again; the model stays the same version's.
+    refused, display, flow = run(tiny_recipe, workspace, "tasks.kind.gate.baseline=critical")
+    assert display.computed == {"gate[kind]"}
+    assert refused.tasks["kind"].verdict == "fail"
+    assert refused.tasks["kind"].version is None
+    assert any("linear baseline" in reason for reason in refused.tasks["kind"].reasons)
+    assert flow.registry.champion("tiny-kind").version == "1"
+
+    # Another model meets the champion on the same rows.
+    rival, display, flow = run(tiny_recipe, workspace, "tasks.kind.finetune.epochs=3")
+    assert {"finetune[kind]", "evaluate[kind]", "champion[kind]", "gate[kind]"} <= display.computed
+    assert display.kept == {"validate", "preprocess", "pretrain", "baseline[kind]"}
+    assert rival.tasks["kind"].champion["accuracy"] == pytest.approx(first.tasks["kind"].candidate["accuracy"])
+    assert flow.store.runs.load(flow.run_id)["nodes"]["champion[kind]"]["version"] == "1"
+    expected = "2" if rival.tasks["kind"].verdict == "pass" else "1"
+    assert flow.registry.champion("tiny-kind").version == expected
+
+
+@pytest.mark.slow
+def test_a_crash_between_export_and_registry_is_made_good(tiny_recipe, workspace):
+    flow = Flow.create(load_recipe(tiny_recipe), tiny_recipe, Settings(workspace=workspace))
+    display = RecordingDisplay()
+    for step in STEPS:
+        flow.step(step, None if step in STEPS[:3] else "kind", display)
+    assert flow.registry.champion("tiny-kind") is None
+
+    again = Flow.resume(flow.run_id, Settings(workspace=workspace))
+    assert again.register("kind").version == "1"
+    assert again.register("kind").version == "1"
+    assert flow.registry.champion("tiny-kind").version == "1"
+
+
+def test_a_step_says_which_artifact_it_lacks(tiny_recipe, workspace):
+    flow = Flow.create(load_recipe(tiny_recipe), tiny_recipe, Settings(workspace=workspace))
+    with pytest.raises(StoreError, match=r"(?s)step 'validate'.*tradewind step validate RECIPE"):
+        flow.step("preprocess", None, RecordingDisplay())
+
+
+def test_a_step_takes_what_an_earlier_run_of_the_same_recipe_made(tiny_recipe, workspace):
+    recipe = load_recipe(tiny_recipe)
+    earlier = Flow.create(recipe, tiny_recipe, Settings(workspace=workspace))
+    rows = earlier.step("validate", None, RecordingDisplay())
+
+    later = Flow.create(recipe, tiny_recipe, Settings(workspace=workspace))
+    tokens = later.step("preprocess", None, RecordingDisplay())
+
+    assert later.store.manifest(tokens.reference).inputs == {"rows": rows.content}
+
+
+def test_restarting_from_a_step_computes_it_again(tiny_recipe, workspace):
+    recipe = load_recipe(tiny_recipe)
+    settings = Settings(workspace=workspace)
+    flow = Flow.create(recipe, tiny_recipe, settings)
+    display = RecordingDisplay()
+    before = flow.step("validate", None, display)
+    flow._again = STEPS[STEPS.index("validate") :]
+    after = flow.step("validate", None, display)
+    assert after.reference == before.reference
+    assert not after.hit
+
+
+def test_new_rows_in_the_source_are_new_input(tiny_recipe, workspace):
+    recipe, settings = load_recipe(tiny_recipe), Settings(workspace=workspace)
+    first = Flow.create(recipe, tiny_recipe, settings).step("validate", None, RecordingDisplay())
+    with Path(recipe.data.sources["notes"].path).open("a") as file:
+        file.write("harbour 7,trade,silk once more\n")
+    second = Flow.create(recipe, tiny_recipe, settings).step("validate", None, RecordingDisplay())
+    assert second.fingerprint != first.fingerprint
+    assert second.result["rows"] == first.result["rows"] + 1
+
+
+def test_a_failure_is_recorded_with_its_reason(tiny_recipe, workspace):
+    recipe = load_recipe(tiny_recipe, ["data.sources.notes.path=nowhere.csv"])
+    flow = Flow.create(recipe, tiny_recipe, Settings(workspace=workspace))
+    with pytest.raises(SourceError, match=r"nowhere\.csv"):
+        flow.run(None, None, RecordingDisplay())
+    record = flow.store.runs.load(flow.run_id)
+    assert record["outcome"] == "failed"
+    assert not list(workspace.glob("artifacts/*/*"))
+
+
+def test_a_missing_backend_is_told_before_anything_starts(tiny_recipe, workspace, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else object())
+    recipe = load_recipe(tiny_recipe, ["runtime.backend=torch"])
+    with pytest.raises(BackendError, match=r"(?s)'torch', which is not installed.*tradewind\[torch\]"):
+        Flow.create(recipe, tiny_recipe, Settings(workspace=workspace))
+    assert not workspace.exists()
+
+
+@pytest.mark.slow
+def test_a_killed_pretraining_goes_on_from_its_checkpoint(tiny_recipe, workspace):
+    overrides = ["pretrain.steps=400", "runtime.checkpoint_seconds=0.2"]
+    command = [sys.executable, "-m", "pipeline.cli", "run", str(tiny_recipe), *(f"--set={o}" for o in overrides)]
+    environment = os.environ | {"TRADEWIND_WORKSPACE": str(workspace), "KERAS_BACKEND": "jax"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 180
+    while not list(workspace.glob("partial/pretrain/*/checkpoints/step-*/checkpoint.json")):
+        assert process.poll() is None, "pretraining ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(workspace.glob("artifacts/pretrain/*"))
+
+    flow = Flow.create(load_recipe(tiny_recipe, overrides), tiny_recipe, Settings(workspace=workspace))
+    artifact = flow.step("pretrain", None, RecordingDisplay())
+
+    assert artifact.result["resumed_at"] > 0
+    steps = [json.loads(line)["step"] for line in (artifact.path / "logs" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 400

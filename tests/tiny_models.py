@@ -1,0 +1,108 @@
+"""Models of a few hundred weights, with random values that no initialiser would give."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from models.encoder import PACKED_INPUT, Encoder, MaskedLanguageModel, PackedModel, SegmentClassifier
+from models.objectives import Sums, masked_tokens
+from pipeline.config import Pretrain
+from pipeline.data.packing import pack
+from pipeline.data.shards import ShardedRows, write_shards
+from pipeline.training.batches import Batch, BatchShape, MaskedBatches
+from pipeline.training.optimizer import make_optimizer
+from pipeline.training.steppers import make_stepper
+
+VOCABULARY, LENGTH = 40, 16
+
+
+def make_encoder(dropout: float = 0.0, num_layers: int = 1) -> Encoder:
+    """Two heads that share one key and value head."""
+    return Encoder(VOCABULARY, num_layers, 8, 2, 1, 12, dropout)
+
+
+def make_classifier(seed: int = 0, **arguments: Any) -> SegmentClassifier:
+    return randomise(SegmentClassifier(make_encoder(num_layers=2), 3, segments_per_row=4, **arguments), seed)
+
+
+def make_masked_model(seed: int = 0, dropout: float = 0.0) -> MaskedLanguageModel:
+    return randomise(MaskedLanguageModel(make_encoder(dropout)), seed)
+
+
+def randomise(model: Any, seed: int) -> Any:
+    """Build the model and set every variable, dropout seeds included, as a pure function of `seed`."""
+    if not model.built:
+        model.build(PACKED_INPUT)
+    random = np.random.default_rng(seed)
+    for variable in model.variables:
+        whole = "int" in str(variable.dtype)
+        values = random.integers(1000, size=variable.shape) if whole else random.normal(size=variable.shape) * 0.3
+        variable.assign(values.astype(str(variable.dtype)))
+    return model
+
+
+def packed_rows(seed: int = 0, rows: int = 6) -> dict[str, np.ndarray]:
+    """Rows of several documents each, with padding at the end, and positions to predict."""
+    random = np.random.default_rng(seed)
+    segments = np.sort(random.integers(0, 5, (rows, LENGTH)), axis=1)[:, ::-1]
+    segments = np.where(segments > 0, segments.max(axis=1, keepdims=True) + 1 - segments, 0)
+    return {
+        "token_ids": np.where(segments > 0, random.integers(3, VOCABULARY, (rows, LENGTH)), 0).astype(np.int32),
+        "segment_ids": segments.astype(np.int32),
+        "positions": random.integers(0, LENGTH, (rows, 3)).astype(np.int32),
+    }
+
+
+def answers(model: PackedModel, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(model(inputs, training=False)))
+
+
+def make_corpus(folder: Path, rows: int = 12) -> ShardedRows:
+    """Packed rows of documents whose tokens count up, so that a hidden one can be guessed."""
+    random = np.random.default_rng(3)
+    documents = [
+        (3 + (random.integers(VOCABULARY) + np.arange(random.integers(3, 9))) % (VOCABULARY - 3)).astype(np.uint16)
+        for _ in range(4 * rows)
+    ]
+    packed = pack(documents, LENGTH, seed=0)
+    write_shards(packed, folder, rows_per_shard=5)
+    return ShardedRows(folder)
+
+
+class Training:
+    """A masked model under training, whose start can be restored without compiling again."""
+
+    def __init__(self, dropout: float = 0.0, steps: int = 40, learning_rate: float = 0.01, **config: Any) -> None:
+        self.model = make_masked_model(dropout=dropout)
+        config = {"warmup_fraction": 0.0, "weight_decay": 0.1} | config
+        self.optimizer = make_optimizer(Pretrain(**config), learning_rate, steps, self.model)
+        self.stepper = make_stepper(self.model, self.optimizer, masked_tokens)
+        self.start = [keras.ops.convert_to_numpy(v).copy() for v in self.variables]
+
+    @property
+    def variables(self) -> list[Any]:
+        return [*self.model.trainable_variables, *self.model.non_trainable_variables, *self.optimizer.variables]
+
+    def restart(self) -> None:
+        for variable, value in zip(self.variables, self.start, strict=True):
+            variable.assign(value)
+        if keras.backend.backend() == "torch":
+            import torch
+
+            torch.manual_seed(7)
+        self.stepper.read_in()
+
+    def values(self) -> list[np.ndarray]:
+        self.stepper.write_back()
+        return [np.array(keras.ops.convert_to_numpy(v)) for v in self.variables]
+
+    def update(self, batch: Batch, times: int) -> list[float]:
+        """Return the mean loss of each update."""
+        sums: list[Sums] = [self.stepper.update(batch) for _ in range(times)]
+        return [float(s.loss) / float(s.weight) for s in sums]
+
+
+def make_batches(folder: Path, micro_batch_size: int = 2) -> MaskedBatches:
+    return MaskedBatches(make_corpus(folder), BatchShape(4, micro_batch_size), VOCABULARY, mask_fraction=0.2, seed=5)
