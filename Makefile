@@ -66,7 +66,7 @@ $(VENV)/.core $(VENV)/.dev: $(VENV)/.%: requirements/%.txt | $(READY)
 ifeq ($(INSTALLER),pip)
 	$(BIN)/python -m pip install -q --require-hashes -r $<
 else
-	$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes $<
+	$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes $<
 endif
 	@touch $@
 

@@ -55,7 +55,7 @@ def make_runs(examples: int, sequence_length: int):
     from pipeline.training.optimizer import make_optimizer
     from pipeline.training.steppers import make_stepper
 
-    records = [r.values for r in icd10.read() if r.values["kind"] == "description"][::5][:examples]
+    records = [r.fields for r in icd10.read() if r.fields["kind"] == "description"][::5][:examples]
     texts = [record["text"] for record in records]
     names = sorted({record["chapter"] for record in records})
     labels = np.array([names.index(record["chapter"]) for record in records], np.int32)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import recipe_tasks as tasks
 from airflow.sdk import DAG, task, task_group
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
 from recipe_form import form
 from recipe_run import settings
@@ -59,7 +60,6 @@ def recipe_dag(file: Path, recipe: Recipe) -> DAG:
         catchup=False,
         auto_register=False,
         max_active_runs=1,
-        params=form(recipe),
         tags=set(how.tags),
         doc_md=f"{recipe.description}\n\nThe recipe, `{file.name}`:\n\n{_lines(file.read_text(encoding='utf-8'))}",
         default_args={
@@ -69,6 +69,7 @@ def recipe_dag(file: Path, recipe: Recipe) -> DAG:
         },
     ) as dag:
         _lay_tasks(file)
+    dag.params = ParamsDict(form(recipe))  # not before: each task would copy it four times, half of the parse
     try:
         dag.validate()  # else Airflow does it, and blames all DAGs of this file
     except AirflowTimetableInvalid as error:

@@ -86,16 +86,16 @@ class Data(Section):
 class Split(Section):
     """How rows are dealt into train, validation and test: by hash of their group, so it is stable under additions."""
 
-    validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    test: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    validation: Annotated[float, Field(gt=0, lt=0.5)] = Field(0.1, description="share of the groups")
+    test: Annotated[float, Field(gt=0, lt=0.5)] = Field(0.1, description="share of the groups; judged once, at the end")
     salt: str = Field("tradewind", description="another salt deals another split")
 
 
 class Tokenizer(Section):
     """The byte-level BPE tokenizer, trained on the training rows of the corpus."""
 
-    vocabulary_size: Annotated[int, Field(ge=300, le=65_000)] = 8192
-    lowercase: bool = True
+    vocabulary_size: Annotated[int, Field(ge=300, le=65_000)] = Field(8192, description="most tokens it may have")
+    lowercase: bool = Field(True, description="treat upper and lower case alike")
 
 
 class Preprocess(Section):
@@ -106,18 +106,20 @@ class Preprocess(Section):
     sequence_length: Annotated[int, Field(ge=8, le=8192)] = Field(
         128, description="tokens in a packed row; longer documents are cut into several, longer examples truncated"
     )
-    rows_per_shard: PositiveInt = 65_536
+    rows_per_shard: PositiveInt = Field(65_536, description="most packed rows in one file")
 
 
 class Model(Section):
     """The encoder. `size` derives every dimension; a dimension given here overrides the derived one."""
 
-    size: Literal["tiny", "mini", "small", "base"] = "mini"
-    num_layers: PositiveInt | None = None
-    hidden_dim: PositiveInt | None = None
-    num_heads: PositiveInt | None = None
-    num_key_value_heads: PositiveInt | None = None
-    feedforward_dim: PositiveInt | None = None
+    size: Literal["tiny", "mini", "small", "base"] = Field(
+        "mini", description="1.4, 2.9, 13.8 or 91 million parameters with 8192 tokens"
+    )
+    num_layers: PositiveInt | None = Field(None, description="blocks")
+    hidden_dim: PositiveInt | None = Field(None, description="width; a multiple of twice num_heads")
+    num_heads: PositiveInt | None = Field(None, description="query heads of the attention")
+    num_key_value_heads: PositiveInt | None = Field(None, description="key and value heads; divides num_heads")
+    feedforward_dim: PositiveInt | None = Field(None, description="inner width of the gated feed-forward")
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(None, description="during pretraining")
 
 
@@ -126,9 +128,11 @@ class Optimization(Section):
 
     global_batch_size: PositiveInt = Field(64, description="packed rows per optimizer update")
     learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="default: by model size")
-    warmup_fraction: Fraction = 0.06
-    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    warmup_fraction: Fraction = Field(0.06, description="share of the updates in which the learning rate rises")
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.01, description="AdamW; not on norms, biases, embeddings"
+    )
+    clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="largest global norm of the gradients")
 
 
 class Pretrain(Optimization):
@@ -142,11 +146,11 @@ class Pretrain(Optimization):
 class Finetune(Optimization):
     """Supervised training of one task from the pretrained backbone."""
 
-    initialize: Literal["pretrained", "scratch"] = "pretrained"
-    epochs: PositiveInt = 4
-    global_batch_size: PositiveInt = 16
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    initialize: Literal["pretrained", "scratch"] = Field("pretrained", description="scratch ignores the backbone")
+    epochs: PositiveInt = Field(4, description="passes over the task's training rows")
+    global_batch_size: PositiveInt = Field(16, description="packed rows per optimizer update")
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.1, description="in the encoder and before the answer")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="share spread over all classes")
 
 
 class Gate(Section):
@@ -167,8 +171,8 @@ class Gate(Section):
 class TaskData(Section):
     """Which rows a task learns from, and which column holds the answer."""
 
-    source: str
-    label: str = "label"
+    source: str = Field(description="name of one of data.sources")
+    label: str = Field("label", description="column that holds the answer")
     where: dict[str, str] = Field(default_factory=dict, description="keep only rows with these column values")
 
 
@@ -191,7 +195,7 @@ class Publish(Section):
 
 
 class Runtime(Section):
-    """How the recipe runs on this machine: nothing here changes what is trained, beyond the order of float sums."""
+    """How the recipe runs on this machine; of what is trained it changes rounding and the order of float sums."""
 
     backend: Literal["auto", "jax", "tensorflow", "torch"] = Field(
         "auto", description="`auto` takes the first of jax, tensorflow, torch that is installed"
@@ -202,18 +206,18 @@ class Runtime(Section):
     micro_batch_size: PositiveInt | None = Field(
         None, description="packed rows per forward pass; smaller needs less memory; default: the whole global batch"
     )
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
-    checkpoints_kept: PositiveInt = 2
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = Field(30.0, description="between two checkpoints")
+    checkpoints_kept: PositiveInt = Field(2, description="the newest ones; a damaged one falls back to the one before")
 
 
 class Airflow(Section):
     """How Airflow runs the recipe."""
 
     schedule: str | None = Field(None, description="cron expression or preset such as @daily; null: only by hand")
-    retries: Annotated[int, Field(ge=0)] = 2
-    retry_delay_seconds: Annotated[int, Field(ge=0)] = 30
-    owner: str = "tradewind"
-    tags: list[str] = Field(default_factory=list)
+    retries: Annotated[int, Field(ge=0)] = Field(2, description="tries after the first, each going on where it stopped")
+    retry_delay_seconds: Annotated[int, Field(ge=0)] = Field(30, description="between two tries")
+    owner: str = Field("tradewind", description="shown in Airflow")
+    tags: list[str] = Field(default_factory=list, description="shown in Airflow, and filtered by")
 
 
 class Recipe(Section):
@@ -221,7 +225,7 @@ class Recipe(Section):
 
     name: Name
     description: str = ""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 17
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(17, description="of weights, order, masks and resampling")
     data: Data
     preprocess: Preprocess = Preprocess()
     model: Model = Model()
@@ -266,6 +270,22 @@ class Recipe(Section):
                     f"{path}.global_batch_size is {batch}, not a multiple of runtime.micro_batch_size ({micro}); "
                     "make one divide the other"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _models_are_told_apart(self) -> Recipe:
+        pattern = self.publish.registered_model
+        try:
+            names = {pattern.format(recipe=self.name, task=task) for task in self.tasks}
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(
+                f"publish.registered_model is {pattern!r}; it may hold {{recipe}} and {{task}}, nothing else in braces"
+            ) from error
+        if len(names) < len(self.tasks):
+            raise ValueError(
+                f"publish.registered_model is {pattern!r}, one name for {len(self.tasks)} tasks, which would replace "
+                "each other's champion; put {task} into it"
+            )
         return self
 
     @property

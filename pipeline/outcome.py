@@ -21,7 +21,7 @@ class TaskOutcome:
         candidate, baseline, champion: dict. As in metrics.json; no champion gives None.
         version: str. In the registry; None when it was refused.
         model: str. Name in the registry.
-        example: dict. One test row and the candidate's answer: text, label, confidence.
+        example: dict. A test row that the candidate answered right: text, label, confidence; None when there is none.
     """
 
     verdict: str
@@ -51,15 +51,15 @@ def read_metrics(artifact: Path) -> dict[str, Any]:
 
 
 def example_of(evaluation: Path) -> dict[str, Any] | None:
-    """Return one test row with the answer that was given: the first by hash of its id, so always the same one."""
+    """Return a test row that was answered right, with the answer: the first such by hash of its id."""
     import pyarrow.parquet as pq
 
-    rows = pq.read_table(evaluation / "predictions.parquet", columns=["row_id", "text", "predicted", "confidence"])
-    if not rows.num_rows:
+    columns = ["row_id", "text", "label", "predicted", "confidence"]
+    rows = pq.ParquetFile(evaluation / "predictions.parquet").read(columns).to_pylist()
+    right = [row for row in rows if row["predicted"] == row["label"]]
+    if not right:
         return None
-    ids = rows["row_id"].to_pylist()
-    chosen = min(range(len(ids)), key=lambda index: hashlib.sha256(ids[index].encode()).hexdigest())
-    row = rows.slice(chosen, 1).to_pylist()[0]
+    row = min(right, key=lambda row: hashlib.sha256(row["row_id"].encode()).hexdigest())
     return {"text": row["text"], "label": row["predicted"], "confidence": row["confidence"]}
 
 

@@ -82,6 +82,11 @@ def check_texts(texts: Sequence[str]) -> None:
             raise SourceError(
                 f"text {number} of {len(texts)} is empty; expected words to classify. Remove it or fill it"
             )
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise SourceError(
+                f"text {number} of {len(texts)} holds bytes that are not UTF-8: {text!r}; expected UTF-8. Convert it, "
+                "or set the terminal to UTF-8"
+            )
 
 
 def read_texts(path: Path) -> list[str]:

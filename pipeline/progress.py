@@ -39,18 +39,22 @@ class LogProgress:
     def __init__(self, label: str, interval: float = 5.0) -> None:
         self.label = label
         self.interval = interval
-        self.started = time.monotonic()
+        self.first: tuple[float, float] | None = None
         self.last = float("-inf")
 
     def update(self, done: float, total: float, **figures: float | str) -> None:
-        """Log `done` of `total` when the interval has passed, and always the last report."""
+        """Log `done` of `total` when the interval has passed, and always the last report.
+
+        The time left goes by the pace since the first report, so neither compilation nor a resumed part counts.
+        """
         now = time.monotonic()
+        self.first = self.first or (now, done)
         if now - self.last < self.interval and done < total:
             return
         self.last = now
-        elapsed = now - self.started
-        remaining = elapsed / done * (total - done) if done else float("nan")
-        logger.info("%s %d/%d %s eta %.0fs", self.label, done, total, describe(figures), remaining)
+        since, before = self.first
+        remaining = f"  eta {(now - since) / (done - before) * (total - done):.0f}s" if done > before else ""
+        logger.info("%s %d/%d  %s%s", self.label, done, total, describe(figures), remaining)
 
     def say(self, text: str) -> None:
         """Log the sentence."""
@@ -73,7 +77,7 @@ class LiveProgress:
             console=console,
             transient=True,
         )
-        self.task = self.bar.add_task(f"· {label:<22}", total=None, figures="")
+        self.task = self.bar.add_task(f"· {label:<24}", total=None, figures="")
 
     def __enter__(self) -> LiveProgress:
         self.bar.start()

@@ -38,13 +38,13 @@ airflow:
 def tiny_recipe(tmp_path: Path) -> Path:
     """Return a recipe, alone in its folder, whose whole chain takes seconds and ends in a published model.
 
-    One row in eight has words drawn without regard to its label, so no model answers all of them rightly.
+    One row in seven has words drawn without regard to its label, so no model answers all of them rightly.
     """
     chance = random.Random(5)
     rows = ["place,kind,note"]
     for number in range(240):
         place, kind = PLACES[number % len(PLACES)], chance.choice(list(KINDS))
-        goods = " and ".join(chance.sample(KINDS[chance.choice(list(KINDS)) if number % 8 == 0 else kind], 2))
+        goods = " and ".join(chance.sample(KINDS[chance.choice(list(KINDS)) if number % 7 == 0 else kind], 2))
         rows.append(f"{place} {number % 40},{kind},{goods} at the {place} on day {number}")
     data = tmp_path / "notes.csv"
     data.write_text("\n".join(rows) + "\n", encoding="utf-8")

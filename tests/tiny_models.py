@@ -56,7 +56,7 @@ def packed_rows(seed: int = 0, rows: int = 6) -> dict[str, np.ndarray]:
 
 
 def answers(model: PackedModel, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(model(inputs, training=False)))
+    return np.asarray(model.predict_on_batch(inputs))  # one compiled program: JAX is slow operation by operation
 
 
 def make_corpus(folder: Path, rows: int = 12) -> ShardedRows:
@@ -101,7 +101,7 @@ class Training:
     def update(self, batch: Batch, times: int) -> list[float]:
         """Return the mean loss of each update."""
         sums: list[Sums] = [self.stepper.update(batch) for _ in range(times)]
-        return [float(s.loss) / float(s.weight) for s in sums]
+        return [float(s.loss) / max(float(s.weight), 1.0) for s in sums]
 
 
 def make_batches(folder: Path, micro_batch_size: int = 2) -> MaskedBatches:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Failed(Exception):  # noqa: N818 (it is what happened to a command; the error is its cause)
+class Failed(Exception):
     """What failed, and the exact command that resumes; the error itself is `cause`."""
 
     def __init__(self, what: str, resume: str, cause: BaseException) -> None:

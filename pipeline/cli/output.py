@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pipeline.progress import LiveProgress, LogProgress, Progress
 
-LABEL = 22
+LABEL = 24
 WIDTH = 100  # where there is no terminal to ask
 
 

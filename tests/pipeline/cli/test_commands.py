@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pipeline.flow import STEPS
 from typer.testing import CliRunner
 
 from pipeline.cli import main
 from pipeline.cli.application import application
+from pipeline.flow import STEPS
 
 SOUND = """\
 name: demo

@@ -2,11 +2,11 @@ import io
 from pathlib import Path
 
 import pytest
-from pipeline.flow import Outcome, TaskOutcome
 from rich.console import Console
 
 from pipeline.cli.output import ConsoleDisplay, duration
 from pipeline.cli.result import print_outcome, quote
+from pipeline.flow import Outcome, TaskOutcome
 
 CANDIDATE = {"accuracy": 0.8123, "macro_recall": 0.7154, "macro_f1": 0.7112}
 BASELINE = {"accuracy": 0.8101, "macro_recall": 0.7054, "macro_f1": 0.7212}

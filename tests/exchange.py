@@ -1,0 +1,34 @@
+"""Weights and answers of a backend, for another backend to load and compare."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from tiny_models import answers, make_classifier, make_masked_model, packed_rows
+
+MODELS = {"classifier": make_classifier, "masked": make_masked_model}
+
+
+def write_answers(folder: Path) -> None:
+    """Write weights, a whole model file and answers into a folder named after the backend."""
+    own = folder / keras.backend.backend()
+    own.mkdir(exist_ok=True)
+    for name, make in MODELS.items():
+        model = make(seed=1)
+        model.save_weights(own / f"{name}.weights.h5")
+        model.save(own / f"{name}.keras")
+        np.save(own / f"{name}.npy", answers(model, packed_rows(seed=1)))
+
+
+def check_answers(folder: Path) -> list[str]:
+    """Compare with every other backend's folder; return those that were compared."""
+    others = [path for path in sorted(folder.iterdir()) if path.name != keras.backend.backend()]
+    for other in others:
+        for name, make in MODELS.items():
+            expected = np.load(other / f"{name}.npy")
+            model = make(seed=2)
+            model.load_weights(other / f"{name}.weights.h5")
+            whole = keras.saving.load_model(other / f"{name}.keras", compile=False)
+            for found in (model, whole):
+                np.testing.assert_allclose(answers(found, packed_rows(seed=1)), expected, rtol=0, atol=1e-5)
+    return [path.name for path in others]

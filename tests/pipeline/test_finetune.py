@@ -1,0 +1,63 @@
+import json
+
+import numpy as np
+import pytest
+from tiny_steps import KINDS, make_recipe, make_tokens, view
+
+from pipeline.backbone import build_encoder, dimensions_of, load_backbone, save_backbone
+from pipeline.bundle import Bundle
+from pipeline.data.tokenizer import load_tokenizer
+from pipeline.finetune import FinetuneResult, finetune
+from pipeline.progress import SilentProgress
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    return make_tokens(tmp_path_factory.mktemp("notes"))
+
+
+@pytest.fixture(scope="module")
+def backbone(tokens, tmp_path_factory):
+    """A backbone whose weights no initialiser gives."""
+    folder = tmp_path_factory.mktemp("backbone")
+    tokenizer = load_tokenizer(tokens / "tokenizer.json")
+    encoder = build_encoder(dimensions_of(make_recipe().model), tokenizer.get_vocab_size(), 0.0)
+    random = np.random.default_rng(0)
+    encoder.set_weights([random.normal(size=w.shape) * 0.2 + 0.1 for w in encoder.get_weights()])
+    save_backbone(encoder, folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def run(tokens, backbone, out, **config) -> FinetuneResult:
+    out.mkdir()
+    defaults = {"epochs": 12, "global_batch_size": 8, "learning_rate": 0.01}
+    task = {"data": {"source": "notes", "label": "kind"}, "finetune": defaults | config}
+    recipe = make_recipe(tasks={"kind": task})
+    return finetune(view(recipe, "finetune", "kind"), "kind", tokens, backbone, out, SilentProgress())
+
+
+def test_it_learns_the_task_and_the_bundle_answers(tokens, backbone, tmp_path) -> None:
+    result = run(tokens, backbone, tmp_path / "out")
+    log = [json.loads(line) for line in (tmp_path / "out" / "logs" / "metrics.jsonl").read_text().splitlines()]
+    assert result.loss == log[-1]["loss"] < log[0]["loss"] / 2
+    assert result.validation_accuracy > 0.9
+    assert result.validation_loss < np.log(2) / 2
+    assert (result.task, result.classes, result.steps, result.resumed_at) == ("kind", 2, log[-1]["step"], 0)
+    json.dumps(result.__dict__)
+    files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert files == {"bundle/model.keras", "bundle/tokenizer.json", "bundle/bundle.json", "logs/metrics.jsonl"}
+    bundle = Bundle.load(tmp_path / "out" / "bundle")
+    assert (bundle.task, bundle.labels, bundle.sequence_length) == ("kind", tuple(sorted(KINDS)), 32)
+    texts = [f"{one} and {other} on day 3" for kind in sorted(KINDS) for one, other in [KINDS[kind][:2]]]
+    answers = bundle.probabilities(texts)
+    assert [bundle.labels[i] for i in answers.argmax(axis=1)] == sorted(KINDS)
+
+
+@pytest.mark.parametrize("initialize", ["pretrained", "scratch"])
+def test_it_starts_from_the_backbone_only_when_told_to(initialize, tokens, backbone, tmp_path) -> None:
+    run(tokens, backbone, tmp_path / "out", initialize=initialize, epochs=1, learning_rate=1e-12, label_smoothing=0.1)
+    trained = Bundle.load(tmp_path / "out" / "bundle").model.encoder
+    given = load_backbone(backbone, 0.0)
+    largest = max(np.abs(a - b).max() for a, b in zip(trained.get_weights(), given.get_weights(), strict=True))
+    assert (largest < 1e-6) == (initialize == "pretrained")

@@ -1,0 +1,31 @@
+"""Runs the tests of models, training and its steps on KERAS_BACKEND, in one process: Keras has one backend in each."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[2]
+
+
+def main(folder: Path) -> int:
+    from exchange import check_answers, write_answers
+
+    write_answers(folder)
+    sys.stdout.write(f"compared with {' '.join(check_answers(folder))}\n")
+    return pytest.main(
+        [
+            str(TESTS / "models"),
+            str(TESTS / "pipeline" / "training"),
+            str(TESTS / "pipeline" / "test_pretrain.py"),
+            str(TESTS / "pipeline" / "test_finetune.py"),
+            f"--ignore={TESTS / 'pipeline' / 'training' / 'test_other_backends.py'}",
+            f"--ignore={TESTS / 'pipeline' / 'training' / 'test_batches.py'}",
+            "-pno:cacheprovider",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(TESTS))
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+
+from pipeline.data.packing import PackedRows, pack
+from pipeline.data.shards import ShardedRows, write_shards
+from pipeline.data.tokenizer import MASK_ID, SPECIAL_TOKENS
+from pipeline.training.batches import BatchShape, LabelledBatches, MaskedBatches, shuffled_rows
+
+VOCABULARY, LENGTH = 500, 32
+FIRST = len(SPECIAL_TOKENS)
+
+
+def make_rows(folder, documents: int) -> ShardedRows:
+    random = np.random.default_rng(0)
+    pieces = [
+        np.concatenate([[1], random.integers(FIRST, VOCABULARY, random.integers(2, 12))]).astype(np.uint16)
+        for _ in range(documents)
+    ]
+    write_shards(pack(pieces, LENGTH, seed=0), folder, rows_per_shard=7)
+    return ShardedRows(folder)
+
+
+def masked(rows: ShardedRows, seed: int = 3, shape: BatchShape | None = None) -> MaskedBatches:
+    return MaskedBatches(rows, shape or BatchShape(8, 4), VOCABULARY, mask_fraction=0.2, seed=seed)
+
+
+def flat(batch, name: str) -> np.ndarray:
+    return batch[name].reshape(-1, *batch[name].shape[2:])
+
+
+def stream(steps: int, batch_size: int, rows: int, seed: int = 1) -> np.ndarray:
+    return np.concatenate([shuffled_rows(step, batch_size, rows, seed) for step in range(steps)])
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(60, 4), (7, 3), (10, 10), (3, 8), (2, 5), (1, 4)])
+def test_every_epoch_is_a_permutation_of_all_rows(rows, batch_size) -> None:
+    numbers = stream(rows * 4, batch_size, rows)
+    for epoch in numbers[: len(numbers) // rows * rows].reshape(-1, rows):
+        assert sorted(epoch) == list(range(rows))
+
+
+def test_epochs_and_seeds_differ_and_a_step_is_a_pure_function() -> None:
+    first, second = stream(20, 5, 50).reshape(2, 50)
+    assert list(first) != list(second)
+    assert list(first) != sorted(first)
+    assert list(first) != list(stream(10, 5, 50, seed=2))
+    late = shuffled_rows(10**6, 5, 50, seed=1)
+    np.testing.assert_array_equal(late, shuffled_rows(10**6, 5, 50, seed=1))
+    np.testing.assert_array_equal(stream(10, 5, 50), stream(5, 10, 50))
+
+
+@pytest.fixture
+def rows(tmp_path) -> ShardedRows:
+    return make_rows(tmp_path, 200)
+
+
+def test_the_targets_are_the_hidden_tokens_of_the_rows(rows) -> None:
+    batch = masked(rows).batch(4)
+    original = rows.take(shuffled_rows(4, 8, len(rows), 3))
+    positions, weights = flat(batch, "positions"), flat(batch, "weights")
+    assert batch["token_ids"].shape == (2, 4, LENGTH)
+    assert positions.shape == (8, round(0.2 * LENGTH))
+    assert {name: str(array.dtype) for name, array in batch.items()} == {
+        "token_ids": "int32",
+        "segment_ids": "int32",
+        "positions": "int32",
+        "targets": "int32",
+        "weights": "float32",
+    }
+    np.testing.assert_array_equal(flat(batch, "segment_ids"), original.segment_ids)
+    np.testing.assert_array_equal(
+        flat(batch, "targets"), np.take_along_axis(original.token_ids.astype(np.int32), positions, axis=1)
+    )
+    touched = np.zeros((8, LENGTH), bool)
+    np.put_along_axis(touched, positions, weights > 0, axis=1)
+    np.testing.assert_array_equal(flat(batch, "token_ids")[~touched], original.token_ids[~touched])
+    assert (np.diff(positions, axis=1) > 0).all()  # no position is asked for twice
+
+
+def test_of_the_hidden_tokens_eight_in_ten_are_masked_and_one_is_random(rows) -> None:
+    shown, targets = [], []
+    for step in range(60):
+        batch = masked(rows).batch(step)
+        seen = np.take_along_axis(flat(batch, "token_ids"), flat(batch, "positions"), axis=1)
+        valid = flat(batch, "weights") > 0
+        shown.append(seen[valid])
+        targets.append(flat(batch, "targets")[valid])
+    shown, targets = np.concatenate(shown), np.concatenate(targets)
+    assert len(shown) > 2000
+    assert (targets >= FIRST).all()
+    kept, hidden = shown == targets, shown == MASK_ID
+    assert hidden.mean() == pytest.approx(0.8, abs=0.03)
+    assert kept.mean() == pytest.approx(0.1, abs=0.03)
+    strangers = shown[~kept & ~hidden]
+    assert strangers.min() >= FIRST
+    assert strangers.max() < VOCABULARY
+    assert len(set(strangers)) > 50
+
+
+def test_padding_and_special_tokens_are_never_asked_for(tmp_path) -> None:
+    row = np.array([[1, 7, 1, 9, 0, 0, 0, 0, 0, 0]], np.uint16)
+    segments = np.array([[1, 1, 2, 2, 0, 0, 0, 0, 0, 0]], np.uint16)
+    write_shards(PackedRows(row, segments, np.array([[0, 1]], np.int32)), tmp_path, 4)
+    batches = MaskedBatches(ShardedRows(tmp_path), BatchShape(3, 3), VOCABULARY, mask_fraction=0.5, seed=0)
+    for step in range(20):
+        batch = batches.batch(step)
+        weights, targets = flat(batch, "weights"), flat(batch, "targets")
+        np.testing.assert_array_equal(weights.sum(axis=1), [2, 2, 2])  # two eligible tokens, five predictions
+        assert set(targets[weights > 0]) == {7, 9}
+        tokens = flat(batch, "token_ids")
+        np.testing.assert_array_equal(tokens[:, [0, 2]], 1)
+        np.testing.assert_array_equal(tokens[:, 4:], 0)
+
+
+def test_masks_are_a_pure_function_of_seed_and_step(rows) -> None:
+    def tokens(seed: int, step: int) -> np.ndarray:
+        return masked(rows, seed).batch(step)["token_ids"]
+
+    np.testing.assert_array_equal(tokens(3, 11), tokens(3, 11))
+    assert (tokens(3, 11) != tokens(4, 11)).any()
+    steps = len(rows)  # both steps show whole epochs, so the same rows come with other masks
+    assert (masked(rows, 3, BatchShape(steps, steps)).batch(0)["weights"].sum()) > 0
+    assert (tokens(3, 0) != tokens(3, 1)).any()
+
+
+def test_micro_batches_are_the_global_batch_folded(rows) -> None:
+    whole, folded = (masked(rows, shape=BatchShape(8, micro)).batch(2) for micro in (8, 2))
+    for name, array in whole.items():
+        assert folded[name].shape[:2] == (4, 2)
+        np.testing.assert_array_equal(flat(folded, name), flat(whole, name))
+        np.testing.assert_array_equal(folded[name][1], array[0, 2:4])
+
+
+def test_a_micro_batch_is_never_larger_than_the_global_batch() -> None:
+    assert BatchShape.of(8, None) == BatchShape(8, 8)
+    assert BatchShape.of(8, 64) == BatchShape(8, 8)
+    assert BatchShape.of(8, 2) == BatchShape(8, 2)
+
+
+def test_validation_shows_every_row_once_and_always_alike(tmp_path) -> None:
+    rows = make_rows(tmp_path, 50)
+    assert len(rows) % 8
+    batches = masked(rows).in_order()
+    tokens = np.concatenate([flat(batch, "segment_ids") for batch in batches])
+    counted = np.concatenate([flat(batch, "weights").sum(axis=1) > 0 for batch in batches])
+    np.testing.assert_array_equal(np.flatnonzero(counted), np.arange(len(rows)))
+    np.testing.assert_array_equal(tokens[counted], rows.take(np.arange(len(rows))).segment_ids)
+    for first, second in zip(batches, masked(rows).in_order(), strict=True):
+        for name, array in first.items():
+            np.testing.assert_array_equal(second[name], array)
+
+
+def test_fewer_rows_than_a_batch_count_once_in_validation_and_repeat_in_training(tmp_path) -> None:
+    rows = make_rows(tmp_path, 4)
+    assert 1 <= len(rows) < 8
+    (batch,) = masked(rows).in_order()
+    assert (flat(batch, "weights").sum(axis=1) > 0).sum() == len(rows)
+    assert masked(rows).batch(0)["token_ids"].shape == (2, 4, LENGTH)
+    (labelled,) = LabelledBatches(rows, np.arange(4), rows.segments_per_row, BatchShape(8, 4), seed=0).in_order()
+    assert labelled["weights"].sum() == 4
+
+
+def test_each_segment_carries_the_class_of_its_document(rows) -> None:
+    labels = np.arange(200, dtype=np.int32) * 2
+    batches = LabelledBatches(rows, labels, rows.segments_per_row + 2, BatchShape(8, 4), seed=6)
+    batch = batches.batch(1)
+    documents = rows.take(shuffled_rows(1, 8, len(rows), 6)).documents
+    targets, weights = flat(batch, "targets"), flat(batch, "weights")
+    assert targets.shape == (8, rows.segments_per_row + 2)
+    np.testing.assert_array_equal(weights[:, :-2], documents >= 0)
+    np.testing.assert_array_equal(weights[:, -2:], 0)
+    np.testing.assert_array_equal(targets[:, :-2][documents >= 0], 2 * documents[documents >= 0])
+    assert (targets[weights == 0] == 0).all()
+    in_order = batches.in_order()
+    seen = np.concatenate([flat(b, "targets")[flat(b, "weights") > 0] for b in in_order])
+    assert sorted(seen) == sorted(labels)
