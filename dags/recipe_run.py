@@ -12,7 +12,6 @@ from typing import cast
 
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
-from recipe_form import read_form
 
 from pipeline.config import Settings
 from pipeline.errors import BackendError, RecipeError, SourceError, ValidationFailed
@@ -20,6 +19,7 @@ from pipeline.flow import Flow
 from pipeline.progress import LogProgress, Progress
 from pipeline.recipes import load_recipe
 from pipeline.store import Artifact
+from recipe_form import read_form
 
 logger = logging.getLogger("tradewind")
 

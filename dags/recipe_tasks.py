@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
 from recipe_run import create_run, current_flow, errors_decide_on_retries, run_step, show_name
 
 logger = logging.getLogger("tradewind")

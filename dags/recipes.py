@@ -13,16 +13,16 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import recipe_tasks as tasks
 from airflow.sdk import DAG, task, task_group
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
-from recipe_form import form
-from recipe_run import settings
 
+import recipe_tasks as tasks
 from pipeline.config import Recipe
 from pipeline.errors import RecipeError
 from pipeline.recipes import list_recipes, load_recipe
+from recipe_form import form
+from recipe_run import settings
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)  # schedules count from here; catchup is off, so nothing is made up for
 BROKEN = "broken recipe"

@@ -49,6 +49,7 @@ def test_the_defaults_are_the_recipes(recipe):
 )
 def test_the_form_holds_values_to_the_schema(recipe, name, right, wrong):
     from airflow.sdk.exceptions import ParamValidationError
+
     from recipe_form import form
 
     field = form(recipe)[name]
