@@ -52,7 +52,9 @@ class SegmentAttention(keras.layers.Layer):
     def call(self, hidden: Tensor, mask: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """Return (batch, seq, hidden) from the same shape, a (batch, 1, seq, seq) mask and `rotary_angles`."""
         batch, seq = ops.shape(hidden)[0], ops.shape(hidden)[1]
-        heads = ops.reshape(self.fused(hidden), (batch, seq, -1, self.head_dim))  # (batch, seq, q + k + v heads, head)
+        # The number of heads is spelled out: with -1 TensorFlow could not split rows of unknown length.
+        number = self.num_heads + 2 * self.num_key_value_heads
+        heads = ops.reshape(self.fused(hidden), (batch, seq, number, self.head_dim))  # (batch, seq, q + k + v, head)
         query, key, value = ops.split(heads, [self.num_heads, self.num_heads + self.num_key_value_heads], axis=2)
         query = rotate(self.query_norm(query), rotation)
         key = rotate(self.key_norm(key), rotation)

@@ -95,7 +95,7 @@ def test_a_document_is_the_same_alone_and_anywhere_among_others(encoder) -> None
     alone = states[0, :4]
     for row, start in ((1, 0), (2, 2), (3, 5), (4, 8)):
         np.testing.assert_allclose(states[row, start : start + 4], alone, rtol=0, atol=1e-5)
-    without_padding = hidden_states(encoder, [document], [[1] * 4])[0]
+    without_padding = hidden_states(encoder, [document], [[1] * 4])[0]  # another shape of input, too
     np.testing.assert_allclose(without_padding, alone, rtol=0, atol=1e-5)
     assert np.abs(alone).mean() > 0.01
 
