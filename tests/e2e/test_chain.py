@@ -1,0 +1,61 @@
+"""The command line as a user meets it: a whole run on each backend, then a prediction, then a run that keeps all."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def tradewind(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        env=environment | {"TRADEWIND_WORKSPACE": str(workspace)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "tensorflow", "torch"])
+def test_a_recipe_runs_from_text_to_a_prediction(tiny_recipe: Path, tmp_path: Path, backend: str) -> None:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed; it comes with an extra")
+    workspace = tmp_path / "workspace"
+    run = ["run", str(tiny_recipe), "--set", f"runtime.backend={backend}"]
+
+    first = tradewind(workspace, *run)
+    assert first.returncode == 0, first.stderr
+    assert "published as tiny-kind version 1" in first.stdout
+    assert "tradewind predict --model tiny-kind" in first.stdout
+    manifests = [json.loads(path.read_text()) for path in workspace.glob("artifacts/*/*/manifest.json")]
+    trained = {manifest["step"]: manifest for manifest in manifests if manifest["step"] in ("pretrain", "finetune")}
+    assert {manifest["result"]["backend"] for manifest in trained.values()} == {backend}
+    assert next(workspace.glob("reports/*/index.html")).stat().st_size > 10_000
+
+    answer = tradewind(workspace, "predict", "--json", "rain and wind at the harbour")
+    assert answer.returncode == 0, answer.stderr
+    assert "weather" in answer.stdout
+
+    second = tradewind(workspace, *run)
+    assert second.stdout.count("kept from an earlier run") == 8
+    assert "published as tiny-kind version 1" in second.stdout
+
+
+@pytest.mark.slow
+def test_a_failed_run_says_what_why_and_how_to_go_on(tiny_recipe: Path, tmp_path: Path) -> None:
+    data = tmp_path / "notes.csv"
+    data.write_text("place,kind,note\n" + "".join(f"p{n},trade,silk number {n}\n" for n in range(60)))
+    failed = tradewind(tmp_path / "workspace", "run", str(tiny_recipe))
+    assert failed.returncode == 1
+    assert "validate" in failed.stderr
+    assert "at least 2" in failed.stderr or "two" in failed.stderr
+    assert f"tradewind run {tiny_recipe}" in failed.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in failed.stderr
+    assert not list((tmp_path / "workspace").glob("artifacts/*/*"))
