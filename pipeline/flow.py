@@ -133,10 +133,11 @@ class Flow:
             StoreError: an artifact it starts from has not been made yet.
             TradewindError: whatever the step itself found wrong.
         """
-        step = GRAPH[name]
-        if name == "gate":
-            self._judge_champion(task, display)
-        return self._execute(step, task, self._inputs(step, task), node_name(name, task), display)
+        step, node = GRAPH[name], node_name(name, task)
+        with self._recorded(node):
+            if name == "gate":
+                self._judge_champion(task, display)
+            return self._execute(step, task, self._inputs(step, task), node, display)
 
     def register(self, task: str) -> Version:
         """Register the published export of a task and move the champion to it; nothing happens the second time.
@@ -148,17 +149,22 @@ class Flow:
         finetune, evaluation = self._made("finetune", task), self._made("evaluate", task)
         against = self._record()["nodes"].get(node_name("champion", task), {}).get("version")
         metrics = {name: value for name, value in read_metrics(evaluation.path).items() if isinstance(value, float)}
-        version = self.registry.publish(
-            self.model_name(task),
-            publish.path / "export",
-            fingerprint=finetune.fingerprint,
-            publish_reference=publish.reference,
-            expected_champion=against,
-            tags={"gate": gate.reference, "run": self.run_id, "recipe": self.recipe.name, "task": task},
-            metrics=metrics,
-            params={"seed": self.recipe.seed, "size": self.recipe.model.size, "backend": self.recipe.runtime.backend},
-            experiment=self.recipe.name,
-        )
+        with self._guarded():
+            version = self.registry.publish(
+                self.model_name(task),
+                publish.path / "export",
+                fingerprint=finetune.fingerprint,
+                publish_reference=publish.reference,
+                expected_champion=against,
+                tags={"gate": gate.reference, "run": self.run_id, "recipe": self.recipe.name, "task": task},
+                metrics=metrics,
+                params={
+                    "seed": self.recipe.seed,
+                    "size": self.recipe.model.size,
+                    "backend": self.recipe.runtime.backend,
+                },
+                experiment=self.recipe.name,
+            )
         entry = self._record()["nodes"][node_name("publish", task)]
         self.store.runs.record(self.run_id, node_name("publish", task), entry | {"version": version.version})
         return version
@@ -185,15 +191,18 @@ class Flow:
         assert task is not None
         candidate = self._made("finetune", task)
         champion = self.registry.opponent(self.model_name(task), candidate.fingerprint)
+        node = node_name("champion", task)
         if champion is None:
+            if self._node("champion", task):  # an earlier try of this run met one that has been taken back since
+                self.store.runs.record(self.run_id, node, {"status": "absent"})
             return
         tokens = self._made("preprocess", None)
         inputs = {
             "tokens": Input(tokens.path, tokens.content),
             "model": Input(champion.bundle, _content(champion.bundle)),
         }
-        node = node_name("champion", task)
-        self._execute(GRAPH["evaluate"], task, inputs, node, display, {"version": champion.version})
+        with self._recorded(node):
+            self._execute(GRAPH["evaluate"], task, inputs, node, display, {"version": champion.version})
 
     def _inputs(self, step: Step, task: str | None) -> dict[str, Input]:
         inputs = {}
@@ -214,11 +223,10 @@ class Flow:
     ) -> Artifact:
         started = time.monotonic()
         view = View(self.recipe, step.reads_of(task), step.uses)
-        factors = self._factors(step, task, inputs, view)
-        with self._recorded(node), display.step(node) as progress:
+        with display.step(node) as progress:
             artifact = self.store.run(
                 step.name,
-                factors,
+                self._factors(step, task, inputs, view),
                 lambda out: asdict(self._call(step, task, inputs, view, out, progress)),
                 progress.say,
                 again=step.name in self._again,
@@ -246,7 +254,9 @@ class Flow:
         if step.name == "validate":
             from pipeline.data.sources import source_content
 
-            contents |= {f"source.{name}": source_content(source) for name, source in self.recipe.data.sources.items()}
+            contents |= {
+                f"source.{name}": source_content(name, source) for name, source in self.recipe.data.sources.items()
+            }
         if step.name == "publish":
             assert task is not None
             contents["recipe_yaml"] = hashlib.sha256(self._recipe_yaml(task).encode()).hexdigest()
@@ -287,13 +297,26 @@ class Flow:
     def _recorded(self, node: str) -> Iterator[None]:
         """Record that a node is at work, and how it failed if it does."""
         self.store.runs.record(self.run_id, node, {"status": "running"})
+        with self._guarded():
+            try:
+                yield
+            except BaseException as error:
+                entry = {"status": _status(error), "error": f"{type(error).__name__}: {error}"}
+                self.store.runs.record(self.run_id, node, entry)
+                raise
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Record how the run ended if something fails."""
         try:
             yield
         except BaseException as error:
-            status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
-            self.store.runs.record(self.run_id, node, {"status": status, "error": f"{type(error).__name__}: {error}"})
-            self.store.runs.finish(self.run_id, status)
+            self.store.runs.finish(self.run_id, _status(error))
             raise
+
+
+def _status(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
 
 
 def _folder(artifact: Artifact) -> Path:

@@ -93,7 +93,7 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
 
     held_out = ShardedRows(tokens / "corpus" / "validation")
     judged = MaskedBatches(held_out, shape, tokenizer.get_vocab_size(), config.mask_fraction, recipe.seed).in_order()
-    validation = evaluate(stepper, judged) if judged else {}
+    validation = evaluate(stepper, judged) if len(held_out) else {}
     save_backbone(model.encoder, out)
     shutil.copy(tokens / "tokenizer.json", out / "tokenizer.json")
     checkpoints.clear()

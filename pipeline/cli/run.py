@@ -117,6 +117,8 @@ def step(
         else:
             flow = Flow.resume(run_id, Settings())
         artifact = flow.step(name, chosen, display)
+        if run_id is None:
+            flow.store.runs.finish(flow.run_id, "succeeded")  # a run of this one step
     print_artifact(artifact, display.console)
 
 

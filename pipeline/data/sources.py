@@ -53,13 +53,13 @@ def read_source(name: str, source: Source) -> pd.DataFrame:
     return _frame(rows, list(columns), source.text, source.group)
 
 
-def source_content(source: Source) -> str:
+def source_content(name: str, source: Source) -> str:
     """Return the sha256 of what the source holds: of each file's name below the recipe's path, and its bytes.
 
     Raises:
         SourceError: no file.
     """
-    found = {"icd10cm.xml": icd10.xml_path()} if isinstance(source, Icd10Source) else files("", source)
+    found = {"icd10cm.xml": icd10.xml_path()} if isinstance(source, Icd10Source) else files(name, source)
     total = hashlib.sha256()
     for relative, path in sorted(found.items()):
         with path.open("rb") as stream:

@@ -6,6 +6,7 @@ the data carries weight 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,15 +82,13 @@ class MaskedBatches:
         numbers = shuffled_rows(step, self.shape.global_batch_size, len(self.rows), self.seed)
         return self._mask(self.rows.take(numbers), np.random.default_rng([self.seed, step]))
 
-    def in_order(self) -> list[Batch]:
-        """Return every row once with masks that never change, for a validation loss that can be compared."""
-        batches = []
+    def in_order(self) -> Iterator[Batch]:
+        """Yield every row once with masks that never change, for a validation loss that can be compared."""
         for start in range(0, len(self.rows), self.shape.global_batch_size):
             numbers = np.arange(start, start + self.shape.global_batch_size)
             batch = self._mask(self.rows.take(numbers % len(self.rows)), np.random.default_rng([self.seed, 1, start]))
             batch["weights"] *= self.shape.fold(numbers < len(self.rows))[..., None]
-            batches.append(batch)
-        return batches
+            yield batch
 
     def _mask(self, rows: PackedRows, random: np.random.Generator) -> Batch:
         tokens = rows.token_ids.astype(np.int32)
@@ -136,13 +135,11 @@ class LabelledBatches:
         numbers = shuffled_rows(step, self.shape.global_batch_size, len(self.rows), self.seed)
         return self._label(numbers, np.ones(len(numbers), bool))
 
-    def in_order(self) -> list[Batch]:
-        """Return every row once."""
-        batches = []
+    def in_order(self) -> Iterator[Batch]:
+        """Yield every row once."""
         for start in range(0, len(self.rows), self.shape.global_batch_size):
             numbers = np.arange(start, start + self.shape.global_batch_size)
-            batches.append(self._label(numbers % len(self.rows), numbers < len(self.rows)))
-        return batches
+            yield self._label(numbers % len(self.rows), numbers < len(self.rows))
 
     def _label(self, numbers: np.ndarray, counted: np.ndarray) -> Batch:
         rows = self.rows.take(numbers)

@@ -11,7 +11,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -197,7 +197,7 @@ class Meter:
         return figures
 
 
-def evaluate(stepper: Stepper, batches: list[Batch]) -> dict[str, float]:
+def evaluate(stepper: Stepper, batches: Iterable[Batch]) -> dict[str, float]:
     """Return the mean loss and the accuracy over all batches, weighted by valid items."""
     sums = [stepper.evaluate(batch) for batch in batches]
     loss, weight, correct = (sum(float(getattr(s, name)) for s in sums) for name in Sums._fields)

@@ -54,6 +54,7 @@ def test_it_learns_the_task_and_the_bundle_answers(tokens, backbone, tmp_path) -
     assert [bundle.labels[i] for i in answers.argmax(axis=1)] == sorted(KINDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initialize", ["pretrained", "scratch"])
 def test_it_starts_from_the_backbone_only_when_told_to(initialize, tokens, backbone, tmp_path) -> None:
     run(tokens, backbone, tmp_path / "out", initialize=initialize, epochs=1, learning_rate=1e-12, label_smoothing=0.1)

@@ -67,6 +67,7 @@ def test_the_artifact_holds_what_fine_tuning_needs(pretrained, tokens) -> None:
     assert encoder.count_params() == result.parameters - 16 * 16 - 16
 
 
+@pytest.mark.slow
 def test_stopped_by_sigterm_it_continues_to_the_very_same_backbone(pretrained, tokens, tmp_path) -> None:
     whole, result, _ = pretrained
     recipe = view(make_recipe(), "pretrain")

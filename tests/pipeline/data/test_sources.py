@@ -192,22 +192,22 @@ def test_content_changes_with_bytes_and_names_and_with_nothing_else(tmp_path):
     first = write(tmp_path / "a.csv", "text\nx\n")
     write(tmp_path / "b.csv", "text\ny\n")
     everything = source(tmp_path / "*.csv")
-    before = source_content(everything)
-    assert before == source_content(source(str(tmp_path / "[ab].csv")))
+    before = source_content("notes", everything)
+    assert before == source_content("notes", source(str(tmp_path / "[ab].csv")))
     first.touch()
-    assert source_content(everything) == before
+    assert source_content("notes", everything) == before
     write(first, "text\nz\n")
-    changed = source_content(everything)
+    changed = source_content("notes", everything)
     first.rename(tmp_path / "c.csv")
-    assert len({before, changed, source_content(everything)}) == 3
+    assert len({before, changed, source_content("notes", everything)}) == 3
     with pytest.raises(SourceError, match="no file"):
-        source_content(source(tmp_path / "absent.csv"))
+        source_content("notes", source(tmp_path / "absent.csv"))
 
 
 def test_content_hash_needs_no_heavy_import():
     script = (
         "import sys; from pipeline.config import Icd10Source; from pipeline.data.sources import source_content;"
-        "assert len(source_content(Icd10Source(kind='icd10cm'))) == 64;"
+        "assert len(source_content('icd10', Icd10Source(kind='icd10cm'))) == 64;"
         "heavy = {'pandas', 'pyarrow', 'great_expectations', 'simple_icd_10_cm'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

@@ -140,7 +140,7 @@ def test_a_micro_batch_is_never_larger_than_the_global_batch() -> None:
 def test_validation_shows_every_row_once_and_always_alike(tmp_path) -> None:
     rows = make_rows(tmp_path, 50)
     assert len(rows) % 8
-    batches = masked(rows).in_order()
+    batches = list(masked(rows).in_order())
     tokens = np.concatenate([flat(batch, "segment_ids") for batch in batches])
     counted = np.concatenate([flat(batch, "weights").sum(axis=1) > 0 for batch in batches])
     np.testing.assert_array_equal(np.flatnonzero(counted), np.arange(len(rows)))
@@ -171,6 +171,6 @@ def test_each_segment_carries_the_class_of_its_document(rows) -> None:
     np.testing.assert_array_equal(weights[:, -2:], 0)
     np.testing.assert_array_equal(targets[:, :-2][documents >= 0], 2 * documents[documents >= 0])
     assert (targets[weights == 0] == 0).all()
-    in_order = batches.in_order()
+    in_order = list(batches.in_order())
     seen = np.concatenate([flat(b, "targets")[flat(b, "weights") > 0] for b in in_order])
     assert sorted(seen) == sorted(labels)

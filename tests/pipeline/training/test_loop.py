@@ -69,7 +69,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_saves_nothing(dropout_t
 def test_validation_weighs_rows_and_not_batches(dropout_training, tmp_path) -> None:
     batches = make_batches(tmp_path / "corpus")
     dropout_training.restart()
-    in_order = batches.in_order()
+    in_order = list(batches.in_order())
     assert in_order[-1]["weights"].sum() < in_order[0]["weights"].sum()
     sums = [dropout_training.stepper.evaluate(batch) for batch in in_order]
     result = evaluate(dropout_training.stepper, in_order)

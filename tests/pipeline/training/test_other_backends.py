@@ -12,26 +12,41 @@ from exchange import check_answers, write_answers
 
 from pipeline.backend import BACKENDS
 
+OTHERS = [name for name in BACKENDS if name != keras.backend.backend()]
+
 
 @pytest.fixture(scope="module")
-def exchange(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exchange")
-    write_answers(folder)
-    return folder
+def runs(tmp_path_factory):
+    """Start all at once, each in a process and a folder of its own, with this backend's weights to compare."""
+    started = {}
+    for backend in OTHERS:
+        if importlib.util.find_spec(backend):
+            folder = tmp_path_factory.mktemp(backend)
+            write_answers(folder)
+            with (folder / "output.txt").open("w") as output:
+                started[backend] = (
+                    folder,
+                    subprocess.Popen(
+                        [sys.executable, other_backend.__file__, str(folder)],
+                        env=os.environ | {"KERAS_BACKEND": backend},
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                    ),
+                )
+    yield started
+    for _, process in started.values():
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != keras.backend.backend()])
-def test_the_suites_pass_and_weights_move_both_ways(backend, exchange) -> None:
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed; pip install 'tradewind[{backend}]' adds it")
-    process = subprocess.run(
-        [sys.executable, other_backend.__file__, str(exchange)],
-        env=os.environ | {"KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-    )
-    assert process.returncode == 0, process.stdout[-20_000:] + process.stderr[-2_000:]
-    compared = process.stdout.split("compared with ")[1].splitlines()[0]
-    assert keras.backend.backend() in compared.split()
-    assert backend in check_answers(exchange)
+@pytest.mark.parametrize("backend", OTHERS)
+def test_the_suites_pass_and_weights_move_both_ways(backend, runs) -> None:
+    if backend not in runs:
+        pytest.skip(f"{backend} is not installed")
+    folder, process = runs[backend]
+    code = process.wait()
+    output = (folder / "output.txt").read_text()
+    assert code == 0, output[-20_000:]
+    assert f"compared with {keras.backend.backend()}\n" in output
+    assert check_answers(folder) == [backend]
