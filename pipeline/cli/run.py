@@ -117,6 +117,9 @@ def step(
         else:
             flow = Flow.resume(run_id, Settings())
         artifact = flow.step(name, chosen, display)
+        if name == "publish" and chosen is not None:
+            version = flow.register(chosen)
+            display.console.print(f"{version.name} version {version.version} is the champion")
         if run_id is None:
             flow.store.runs.finish(flow.run_id, "succeeded")  # a run of this one step
     print_artifact(artifact, display.console)
