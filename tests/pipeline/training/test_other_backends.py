@@ -28,7 +28,8 @@ def runs(tmp_path_factory):
                     folder,
                     subprocess.Popen(
                         [sys.executable, other_backend.__file__, str(folder)],
-                        env=os.environ | {"KERAS_BACKEND": backend},
+                        # One thread each, because torch's threads wait for each other by spinning.
+                        env=os.environ | {"KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1"},
                         stdout=output,
                         stderr=subprocess.STDOUT,
                     ),
