@@ -288,11 +288,6 @@ class Recipe(Section):
             )
         return self
 
-    @property
-    def corpus(self) -> list[str]:
-        """Names of the sources to pretrain on."""
-        return self.data.corpus or list(self.data.sources)
-
 
 class Settings(BaseSettings):
     """What belongs to the machine and not to the recipe; read from `TRADEWIND_*` environment variables."""

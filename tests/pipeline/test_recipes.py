@@ -47,7 +47,6 @@ def test_reads_values_and_fills_in_defaults(sound):
     recipe = load_recipe(sound)
     assert recipe.tasks["topic"].data.source == "notes"
     assert recipe.pretrain.steps is None
-    assert recipe.corpus == ["notes"]
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,10 @@ else:
         {MODEL!r}, Path({str(export)!r}), experiment="icd10", **arguments).version, "mlflow" in sys.modules)
 """
     Path(registry.uri.removeprefix("sqlite:///")).unlink()  # so that the tables are created as well
-    run = lambda what: subprocess.run([sys.executable, "-c", code, what], capture_output=True, text=True, check=True)  # noqa: E731
+
+    def run(what: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", code, what], capture_output=True, text=True, check=True)
+
     first = run("publish")
     assert (first.stdout, first.stderr) == ("", "")
     assert run("look up").stdout == "1 1 False\n"
