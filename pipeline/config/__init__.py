@@ -1,0 +1,156 @@
+"""The recipe: what to train, on what, and how it is judged; and the settings that come from the environment.
+
+Every key of a recipe file is a field here; unknown keys are errors. The JSON schema of `Recipe` fills the Airflow
+trigger form and the reference in `docs/`. Reading and overriding recipe files is `pipeline/recipes.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
+from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
+from pipeline.config.section import Fraction, Name, Section, Severity
+from pipeline.config.settings import Settings, resolve_secrets
+from pipeline.config.sources import Columns, FilesSource, Icd10Source, Source, SplitName, SqlSource
+from pipeline.config.training import (
+    GATE_METRICS,
+    Airflow,
+    Finetune,
+    Gate,
+    Model,
+    Optimization,
+    Pretrain,
+    Publish,
+    Runtime,
+)
+
+__all__ = [
+    "GATE_METRICS",
+    "Airflow",
+    "Checks",
+    "Clean",
+    "ColumnCheck",
+    "Columns",
+    "Data",
+    "Deduplicate",
+    "Drift",
+    "Expectation",
+    "FilesSource",
+    "Filters",
+    "Finetune",
+    "Fraction",
+    "Gate",
+    "Icd10Source",
+    "Model",
+    "Name",
+    "NearDuplicates",
+    "Optimization",
+    "Preprocess",
+    "Pretrain",
+    "Publish",
+    "Recipe",
+    "Runtime",
+    "Section",
+    "Settings",
+    "Severity",
+    "Source",
+    "Split",
+    "SplitName",
+    "SqlSource",
+    "Task",
+    "TaskData",
+    "Tokenizer",
+    "resolve_secrets",
+]
+
+
+class Data(Section):
+    """Where the rows come from and what they must satisfy."""
+
+    sources: dict[Name, Source] = Field(min_length=1)
+    corpus: list[str] = Field(default_factory=list, description="sources to pretrain on; default: all")
+    checks: Checks = Checks()
+    drift: Drift = Drift()
+
+
+class TaskData(Section):
+    """Which rows a task learns from, and which column holds the answer."""
+
+    source: str = Field(description="name of one of data.sources")
+    label: str = Field("label", description="column that holds the answer")
+    where: dict[str, str] = Field(default_factory=dict, description="keep only rows with these column values")
+    labels: list[str] | None = Field(
+        None, description="the allowed answers; rows with another are quarantined; default: whatever the column holds"
+    )
+
+
+class Task(Section):
+    """One downstream task: single-label classification of a text."""
+
+    description: str = ""
+    data: TaskData
+    finetune: Finetune = Finetune()
+    gate: Gate = Gate()
+
+
+class Recipe(Section):
+    """One scheduled training: sources, preprocessing, pretraining, and the tasks to fine-tune, judge and publish."""
+
+    name: Name
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(17, description="of weights, order, masks and resampling")
+    data: Data
+    preprocess: Preprocess = Preprocess()
+    model: Model = Model()
+    pretrain: Pretrain = Pretrain()
+    tasks: dict[Name, Task] = Field(min_length=1)
+    publish: Publish = Publish()
+    runtime: Runtime = Runtime()
+    airflow: Airflow = Airflow()
+
+    @model_validator(mode="after")
+    def _sources_exist(self) -> Recipe:
+        known = ", ".join(self.data.sources)
+        for name in self.data.corpus:
+            if name not in self.data.sources:
+                raise ValueError(f"data.corpus names {name!r}, which data.sources does not define; it has: {known}")
+        for key in ("expectations", "columns"):
+            for name in getattr(self.data.checks, key):
+                if name not in self.data.sources:
+                    raise ValueError(f"data.checks.{key} names {name!r}; data.sources has: {known}")
+        for name, task in self.tasks.items():
+            if task.data.source not in self.data.sources:
+                raise ValueError(f"tasks.{name}.data.source is {task.data.source!r}; data.sources has: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Recipe:
+        micro = self.runtime.micro_batch_size
+        batches = {"pretrain": self.pretrain.global_batch_size}
+        batches |= {f"tasks.{name}.finetune": task.finetune.global_batch_size for name, task in self.tasks.items()}
+        for path, batch in batches.items():
+            if micro and batch % micro and micro < batch:
+                raise ValueError(
+                    f"{path}.global_batch_size is {batch}, not a multiple of runtime.micro_batch_size ({micro}); "
+                    "make one divide the other"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _models_are_told_apart(self) -> Recipe:
+        pattern = self.publish.registered_model
+        try:
+            names = {pattern.format(recipe=self.name, task=task) for task in self.tasks}
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(
+                f"publish.registered_model is {pattern!r}; it may hold {{recipe}} and {{task}}, nothing else in braces"
+            ) from error
+        if len(names) < len(self.tasks):
+            raise ValueError(
+                f"publish.registered_model is {pattern!r}, one name for {len(self.tasks)} tasks, which would replace "
+                "each other's champion; put {task} into it"
+            )
+        return self

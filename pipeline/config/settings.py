@@ -1,0 +1,40 @@
+"""What belongs to the machine and not to the recipe, and the secrets that recipes only name."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.errors import RecipeError
+
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+class Settings(BaseSettings):
+    """What belongs to the machine and not to the recipe; read from `TRADEWIND_*` environment variables."""
+
+    model_config = SettingsConfigDict(env_prefix="TRADEWIND_")
+
+    workspace: Path = Field(Path("workspace"), description="artifacts, runs, registry and Airflow's files live here")
+    recipes: Path = Field(Path("configs"), description="folder of the recipes that become DAGs")
+    registry: str | None = Field(None, description="MLflow address; default: a SQLite file in the workspace")
+
+
+def resolve_secrets(value: str, key: str) -> str:
+    """Return the value with every `${NAME}` replaced by the environment variable; never log or store the result.
+
+    Raises:
+        RecipeError: a variable that the recipe names at `key` is not set.
+    """
+
+    def look_up(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if found is None:
+            raise RecipeError(f"{key} names the environment variable {match[1]}, which is not set; export it first")
+        return found
+
+    return VARIABLE.sub(look_up, value)

@@ -1,0 +1,101 @@
+"""Where rows come from: the packaged classification, files anywhere fsspec reaches, and databases."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config.section import Section
+
+SplitName = Literal["train", "validation", "test"]
+
+
+class Icd10Source(Section):
+    """The ICD-10-CM classification that the `simple-icd-10-cm` package ships.
+
+    Columns: `text`, `kind` (description, inclusion_term, note), `code`, `category` (three characters), `chapter`,
+    `completeness` (billable, seventh_character, more_detail).
+    """
+
+    kind: Literal["icd10cm"]
+    group: str | None = Field("category", description="column whose rows never cross the split")
+
+
+class Columns(Section):
+    """Which column of a source means what."""
+
+    text: str = Field("text", description="column that holds the text")
+    text_pair: str | None = Field(None, description="column that holds a second text, such as the answer to a question")
+    label: str | None = Field(None, description="column to call `label`; a task may name any column instead")
+    id: str | None = Field(None, description="column that names a row, each value once; default: file and line")
+    group: str | None = Field(None, description="column whose rows never cross the split; default: equal texts")
+    columns: list[str] | None = Field(None, description="further columns to keep; default: all of them")
+
+
+class FilesSource(Columns):
+    """Files on this machine, behind any fsspec URL (s3://, gs://, https://, ...), or of a data set on Hugging Face."""
+
+    kind: Literal["files"] = "files"
+    path: str | list[str] | None = Field(
+        None,
+        description="file, glob or URL (`s3://bucket/*.parquet`, `hf://datasets/owner/name/*.csv`), or a list of them; "
+        "relative to the working folder",
+    )
+    splits: dict[SplitName, str | list[str]] | None = Field(
+        None, description="instead of `path`: the files of train, validation and test, where they are given"
+    )
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"] = Field(
+        "auto", description="`auto` goes by the suffix, below .gz or .zst"
+    )
+    document: Literal["line", "block", "file"] = Field(
+        "line", description="what one document is in plain text: a line, a block between blank lines, or the whole file"
+    )
+    storage: dict[str, str | bool | int] = Field(
+        default_factory=dict,
+        description="options of the file system, such as `{anon: true}`; `${NAME}` stands for an environment variable",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> FilesSource:
+        if (self.path is None) == (self.splits is None):
+            raise ValueError("give either `path` or `splits`, and not both")
+        if self.splits is not None and "train" not in self.splits:
+            raise ValueError(f"splits has {', '.join(self.splits) or 'nothing'}; expected at least `train`")
+        return self
+
+
+class SqlSource(Columns):
+    """The rows of a query, through SQLAlchemy; the database's driver has to be installed."""
+
+    kind: Literal["sql"]
+    url: str | None = Field(
+        None,
+        description="SQLAlchemy URL, such as `sqlite:///notes.db`; `${NAME}` stands for an environment variable, which "
+        "is where a password belongs",
+    )
+    connection: str | None = Field(
+        None, description="instead of `url`: an Airflow connection, or the variable AIRFLOW_CONN_<NAME>"
+    )
+    query: str = Field(description="the SELECT whose rows are the data; ORDER BY a key keeps their order")
+
+    @field_validator("url")
+    @classmethod
+    def _no_password(cls, url: str | None) -> str | None:
+        password = urlsplit(url).password if url else None
+        if password and not password.startswith("${"):
+            raise ValueError(
+                "it holds a password, which would end up in manifests; write ${NAME} in its place, and set the "
+                "environment variable NAME"
+            )
+        return url
+
+    @model_validator(mode="after")
+    def _one_address(self) -> SqlSource:
+        if (self.url is None) == (self.connection is None):
+            raise ValueError("give either `url` or `connection`, and not both")
+        return self
+
+
+Source = Annotated[Icd10Source | FilesSource | SqlSource, Field(discriminator="kind")]
