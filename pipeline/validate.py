@@ -63,9 +63,11 @@ def validate(recipe: Recipe, out: Path, progress: Progress) -> ValidateResult:
     checks = recipe.data.checks
     own = {name: expectations.own_checks(name, checks.expectations.get(name, [])) for name in recipe.data.sources}
     tasks = {name: task.data for name, task in recipe.tasks.items()}
+    import pyarrow as pa
+
     surveys = {}
     for position, (name, source) in enumerate(recipe.data.sources.items(), start=1):
-        rows = read_source(name, source)
+        rows = pa.concat_tables(read_source(name, source), promote_options="default").to_pandas()
         its_tasks = {task: data for task, data in tasks.items() if data.source == name}
         surveys[name] = _survey(name, rows, its_tasks, own[name], checks, inspector)
         progress.update(position, len(recipe.data.sources), rows=len(rows))

@@ -9,14 +9,16 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.data.readers import Record
 from pipeline.errors import SourceError
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+    from pipeline.data.sources.batches import Batch
 
 PACKAGE = "simple_icd_10_cm"
 COLUMNS = ("text", "kind", "code", "category", "chapter", "completeness")
@@ -35,10 +37,10 @@ class _Place:
     seventh: bool = False
 
 
-def read() -> Iterator[Record]:
-    """Yield every text of the classification, in the order of the file; `line` counts the records.
+def batches() -> Iterator[Batch]:
+    """Yield every text of the classification, in the order of the file, numbered from 1.
 
-    Fields, besides `text`: `kind` (description, inclusion_term, note), `code` (with its dot; of a section its range,
+    Columns, besides `text`: `kind` (description, inclusion_term, note), `code` (with its dot; of a section its range,
     of a chapter `chapter-N`), `category` (the code's first three characters, or the section or chapter), `chapter`
     ("19 Injury, poisoning and ..."), `completeness`: billable; seventh_character, when the code is not valid without
     one; more_detail, when only its subdivisions are valid; null for a section or chapter.
@@ -46,25 +48,25 @@ def read() -> Iterator[Record]:
     Raises:
         SourceError: the package or its file is missing.
     """
+    from pipeline.data.sources.batches import ROWS, Batch
+
+    rows = _rows()
+    done = 0
+    while piece := list(islice(rows, ROWS)):
+        columns = dict(zip(COLUMNS, zip(*piece, strict=True), strict=True))
+        yield Batch(range(done + 1, done + len(piece) + 1), columns)
+        done += len(piece)
+
+
+def _rows() -> Iterator[tuple[str | None, ...]]:
+    """Yield the texts with their columns, as `COLUMNS` names them."""
     # The file belongs to a package whose hash is locked, so it needs no hardened parser.
     from xml.etree.ElementTree import parse
 
     root = parse(xml_path()).getroot()  # noqa: S314
-    number = 0
     for chapter in root.iterfind("chapter"):
         for kind, text, place in _chapter(chapter):
-            number += 1
-            yield Record(
-                number,
-                {
-                    "text": text,
-                    "kind": kind,
-                    "code": place.code,
-                    "category": place.category,
-                    "chapter": place.chapter,
-                    "completeness": place.completeness,
-                },
-            )
+            yield text, kind, place.code, place.category, place.chapter, place.completeness
 
 
 def xml_path() -> Path:

@@ -2,6 +2,7 @@ import re
 import sys
 
 import pytest
+from source_frames import frame
 
 from pipeline.config import Icd10Source
 from pipeline.data.sources import read_source
@@ -9,7 +10,7 @@ from pipeline.data.sources import read_source
 
 @pytest.fixture(scope="module")
 def rows():
-    return read_source("icd10", Icd10Source(kind="icd10cm"))
+    return frame(read_source("icd10", Icd10Source(kind="icd10cm")))
 
 
 @pytest.fixture(scope="module")

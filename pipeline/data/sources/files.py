@@ -1,0 +1,257 @@
+"""Which files a source is made of, on whatever file system, and how one of them is opened and watched."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import itertools
+import os.path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from glob import has_magic
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from pipeline.config import FilesSource
+from pipeline.data.sources.secrets import Secrets
+from pipeline.errors import SourceError
+
+BUFFER = 2**20
+# What file systems tell of a file that changes with it.
+SIGNS = ("size", "mtime", "ino", "last_modified", "lastmodified", "last-modified", "updated", "version_id")
+# Those that stand for the content: no two contents of one file share them.
+CHECKSUMS = ("etag", "md5hash", "content_md5", "content-md5", "blob_id", "sha256")
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a source: `name` below the folder that all its files share, `address` as people write it."""
+
+    source: str
+    name: str
+    address: str
+    path: str
+    system: fsspec.AbstractFileSystem
+    secrets: Secrets
+    split: str | None = None
+
+    def open(self) -> io.BufferedReader:
+        """Open the file for reading bytes."""
+        with self._named():
+            return io.BufferedReader(_Stream(self, self.system.open(self.path, "rb")), BUFFER)
+
+    def size(self) -> int | None:
+        """Return the bytes of the file, where the file system knows."""
+        size = self._info().get("size")
+        return None if size is None else int(size)
+
+    def checksum(self) -> str | None:
+        """Return what the file system says that stands for the content, if anything."""
+        info = self._info()
+        found = {key: str(info[key]) for key in CHECKSUMS if info.get(key)}
+        return next((f"{key} {value}" for key, value in found.items() if not value.startswith("W/")), None)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Raise SourceError after the block, or in the place of its SourceError, if the file changed meanwhile."""
+        before = self._signs()
+        try:
+            yield
+        except SourceError:
+            self._require_unchanged(before)
+            raise
+        self._require_unchanged(before)
+
+    def _require_unchanged(self, before: dict[str, Any]) -> None:
+        self.system.invalidate_cache()
+        after = self._signs()
+        if changed := [key for key in before if before[key] != after.get(key)]:
+            raise SourceError(
+                f"data.sources.{self.source}: {self.address} changed while it was read "
+                f"({', '.join(f'{key} {before[key]} -> {after.get(key)}' for key in changed)}); "
+                "expected a file that stays as it is: run again when it is written"
+            )
+
+    def _signs(self) -> dict[str, Any]:
+        info = self._info()
+        return {key: info[key] for key in (*SIGNS, *CHECKSUMS) if key in info}
+
+    def _info(self) -> dict[str, Any]:
+        with self._named():
+            return {key.lower(): value for key, value in self.system.info(self.path).items()}
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise SourceError(
+                f"data.sources.{self.source}: {self.address} is gone since the run began to read the source; put it "
+                "back, and run again"
+            ) from None
+        # The libraries of file systems raise whatever they like, and show their options.
+        except Exception as error:
+            raise SourceError(
+                f"data.sources.{self.source}: {self.address} cannot be read: {self.secrets.hide(error)}"
+            ) from None
+
+
+class _Stream(io.RawIOBase):
+    """A file of any file system whose failures name it."""
+
+    def __init__(self, file: File, inner: Any) -> None:
+        self.file = file
+        self.inner = inner
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self.inner.seekable())
+
+    def readinto(self, buffer: Any) -> int:
+        with self.file._named():
+            data = self.inner.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self.inner.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self.inner.tell())
+
+    def close(self) -> None:
+        self.inner.close()
+        super().close()
+
+
+def find_files(name: str, source: FilesSource) -> list[File]:
+    """Return the files of a source, each once: split by split, in the order of their paths.
+
+    Raises:
+        SourceError: a path without a file, a pattern without a match, or a file in two splits.
+        RecipeError: `storage` names an environment variable that is not set.
+    """
+    secrets = Secrets()
+    storage = {
+        key: secrets.resolve(value, f"data.sources.{name}.storage.{key}") if isinstance(value, str) else value
+        for key, value in source.storage.items()
+    }
+    patterns = [
+        _Pattern(name, f"data.sources.{name}.{key}", split, pattern, storage, secrets)
+        for key, split, pattern in _patterns(source)
+    ]
+    if not patterns:
+        raise SourceError(f"data.sources.{name}.path is an empty list; name at least one file")
+    found: dict[str, File] = {}
+    for split in dict.fromkeys(pattern.split for pattern in patterns):
+        files = [file for pattern in patterns if pattern.split == split for file in pattern.files()]
+        for file in sorted(files, key=lambda file: file.path):
+            if (other := found.setdefault(file.path, file)).split != split:
+                raise SourceError(
+                    f"data.sources.{name}.splits: {file.address} is in {other.split} and in {split}; expected each "
+                    "file in one split"
+                )
+    levels = zip(*(pattern.fixed_folder() for pattern in patterns), strict=False)
+    shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
+    return [replace(file, name="/".join(file.path.split("/")[shared:])) for file in found.values()]
+
+
+def several_files(source: FilesSource) -> bool:
+    """Return whether the recipe may mean more than one file, so that row ids have to name it."""
+    patterns = _patterns(source)
+    return len(patterns) > 1 or _is_glob(patterns[0][2])
+
+
+def _patterns(source: FilesSource) -> list[tuple[str, str | None, str]]:
+    """Return key, split and path or pattern of everything the recipe names."""
+    if source.splits is None:
+        return [("path", None, pattern) for pattern in _listed(source.path)]
+    return [(f"splits.{split}", split, pattern) for split, given in source.splits.items() for pattern in _listed(given)]
+
+
+def _listed(given: str | list[str] | None) -> list[str]:
+    return [given] if isinstance(given, str) else given or []
+
+
+def _is_glob(path: str) -> bool:
+    # The question mark of an address on the web begins its query.
+    return has_magic(path.partition("?")[0] if path.startswith(("http://", "https://")) else path)
+
+
+class _Pattern:
+    """One path or pattern of a recipe, at its key."""
+
+    def __init__(
+        self, source: str, where: str, split: str | None, pattern: str, storage: dict[str, Any], secrets: Secrets
+    ) -> None:
+        self.source, self.where, self.split, self.pattern, self.secrets = source, where, split, pattern, secrets
+        self.local = "://" not in pattern
+        with self._explained():
+            self.system, self.path = fsspec.url_to_fs(pattern, **storage)
+            self.system.invalidate_cache()
+
+    def fixed_folder(self) -> list[str]:
+        """Return the parts of the deepest folder that holds no wildcard."""
+        folders = self.path.split("/")[:-1]
+        return list(itertools.takewhile(lambda part: not _is_glob(part), folders))
+
+    def files(self) -> list[File]:
+        """Return the files it means."""
+        if not _is_glob(self.path):
+            return [self._file(self._one())]
+        with self._explained():
+            found = self.system.glob(self.path, detail=True)
+        paths = [path for path, info in found.items() if info.get("type") != "directory" and not self._hidden(path)]
+        if not paths:
+            raise SourceError(f"{self.where}: no file matches {self.pattern!r}{self._folder()}; check the pattern")
+        return [self._file(path) for path in paths]
+
+    def _one(self) -> str:
+        missing = f"{self.where}: there is no file {self.pattern!r}{self._folder()}; {self._hint()}"
+        with self._explained(missing):
+            info = self.system.info(self.path)
+        if info.get("type") == "directory":
+            raise SourceError(
+                f"{self.where}: {self.pattern!r} is a folder; expected a file, or a pattern such as "
+                f"{self.pattern.rstrip('/')}/*.csv"
+            )
+        return self.path
+
+    def _file(self, path: str) -> File:
+        address = _shown(path) if self.local else self.system.unstrip_protocol(path)
+        return File(self.source, path, address, path, self.system, self.secrets, self.split)
+
+    def _hidden(self, path: str) -> bool:
+        """Return whether the file's name begins with a dot that nobody asked for."""
+        return path.rpartition("/")[2].startswith(".") and not self.path.rpartition("/")[2].startswith(".")
+
+    def _folder(self) -> str:
+        return f" (working folder: {Path.cwd()})" if self.local else ""
+
+    def _hint(self) -> str:
+        path = Path(self.pattern)
+        beside = sorted(entry.name for entry in path.parent.iterdir()) if self.local and path.parent.is_dir() else []
+        close = difflib.get_close_matches(path.name, beside, n=1)
+        return f"did you mean {str(path.with_name(close[0]))!r}?" if close else "check the path"
+
+    @contextmanager
+    def _explained(self, missing: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise SourceError(missing or f"{self.where}: {self.secrets.hide(error)}; check the path") from None
+        # The libraries of file systems raise whatever they like, and show their options.
+        except Exception as error:
+            raise SourceError(
+                f"{self.where}: {self.pattern!r} cannot be reached: {self.secrets.hide(error)}; check the address and "
+                "`storage`"
+            ) from None
+
+
+def _shown(path: str) -> str:
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path

@@ -1,0 +1,131 @@
+"""JSON Lines and plain text, a batch at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.data.sources.batches import BYTES, ROWS, Batch, Fault
+from pipeline.data.sources.streams import BEGINNING, LONGEST, Block, fault_of
+from pipeline.errors import SourceError
+
+# Objects of one kind share their keys; more are most likely values in the place of keys.
+MOST_KEYS = 1000
+
+
+def read_json_lines(blocks: Iterator[Block], address: str) -> Iterator[Batch]:
+    """Yield the objects of a file; a line that holds none is a fault, a blank one is nothing.
+
+    Raises:
+        SourceError: the objects have ever new keys.
+    """
+    pile = _Pile()
+    for number, line, fault in _lines(blocks, address):
+        if not line.strip():
+            continue
+        record, reason = ({}, fault) if fault else _parse(line)
+        if reason and not fault:
+            reason = f"malformed: {reason} ({_file(address)}:{number})"
+        pile.add(number, record, len(line), reason and Fault(reason, line))
+        if len(pile.keys) > MOST_KEYS:
+            raise SourceError(
+                f"{address}:{number}: the objects up to this line have more than {MOST_KEYS} different keys; expected "
+                "the same few in each, which become columns"
+            )
+        if pile.full():
+            yield pile.batch()
+            pile = _Pile()
+    if pile.numbers:
+        yield pile.batch()
+
+
+def read_text(blocks: Iterator[Block], document: str, column: str, address: str) -> Iterator[Batch]:
+    """Yield the documents of a plain text file: its lines, its blocks between blank lines, or the whole of it."""
+    pile = _Pile()
+    lines = _lines(blocks, address)
+    for number, text, fault in lines if document == "line" else _documents(lines, document, address):
+        if not text.strip():
+            continue
+        pile.add(number, {} if fault else {column: text}, len(text), fault and Fault(fault, text))
+        if pile.full():
+            yield pile.batch()
+            pile = _Pile()
+    if pile.numbers:
+        yield pile.batch()
+
+
+class _Pile:
+    """Rows on their way to a batch."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.records: list[dict[str, Any]] = []
+        self.faults: dict[int, Fault] = {}
+        self.keys: dict[str, None] = {}
+        self.size = 0
+
+    def add(self, number: int, record: dict[str, Any], size: int, fault: Fault | str | None) -> None:
+        """Add the row of line `number`, of `size` characters."""
+        if isinstance(fault, Fault):
+            self.faults[len(self.records)] = fault
+        self.numbers.append(number)
+        self.records.append(record)
+        self.keys |= dict.fromkeys(record)
+        self.size += size
+
+    def full(self) -> bool:
+        return len(self.records) >= ROWS or self.size >= BYTES
+
+    def batch(self) -> Batch:
+        columns = {key: [record.get(key) for record in self.records] for key in self.keys}
+        return Batch(self.numbers, columns, self.faults)
+
+
+def _lines(blocks: Iterator[Block], address: str) -> Iterator[tuple[int, str, str | None]]:
+    """Yield number, text and fault of every line."""
+    for block in blocks:
+        fault = fault_of(block, _file(address)) if block.cut else None
+        for number, line in enumerate(block.lines, block.first):
+            yield number, line.rstrip("\r\n"), fault
+
+
+def _parse(line: str) -> tuple[dict[str, Any], str | None]:
+    """Return the object of a line, or why it holds none."""
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        return {}, f"not JSON, {error.msg} at character {error.pos + 1}"
+    except (ValueError, RecursionError) as error:
+        return {}, f"not JSON that can be read, {error}"
+    return (value, None) if isinstance(value, dict) else ({}, f"a JSON {type(value).__name__}, expected an object")
+
+
+def _documents(
+    lines: Iterator[tuple[int, str, str | None]], document: str, address: str
+) -> Iterator[tuple[int, str, str | None]]:
+    """Yield first line, text and fault of what stands between blank lines, or of the whole file."""
+    held: list[str] = []
+    start, size, fault = 0, 0, None
+    for number, line, cut in lines:
+        blank = not line.strip()
+        if blank and (document == "block" or not held):
+            if held:
+                yield start, "\n".join(held), fault
+            held, size, fault = [], 0, None
+            continue
+        start = start if held else number
+        size += len(line) + 1
+        fault = fault or cut
+        if size > LONGEST and not fault:
+            fault = f"too long: a document of more than {LONGEST:,} characters ({_file(address)}:{start})"
+        if fault:
+            held = ["\n".join([*held, line])[:BEGINNING]] if len(held) != 1 or len(held[0]) < BEGINNING else held
+        else:
+            held.append(line)
+    if held:
+        yield start, "\n".join(held).rstrip("\n"), fault
+
+
+def _file(address: str) -> str:
+    return address.rpartition("/")[2]

@@ -1,0 +1,67 @@
+"""Parquet, a batch at a time, whatever the size of its row groups."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.data.sources.batches import BYTES, ROWS, Batch
+from pipeline.errors import SourceError
+
+# Without it, a column chunk is read whole, and a file may have a single one.
+BUFFER = 2**20
+
+
+def read_parquet(stream: io.BufferedReader, wanted: Sequence[str] | None, address: str) -> Iterator[Batch]:
+    """Yield the rows of a file, with the `wanted` columns of those it has (None: all); the first batch may be empty.
+
+    Raises:
+        SourceError: the file is no sound Parquet file.
+    """
+    done = 0
+    try:
+        file = pq.ParquetFile(stream, buffer_size=BUFFER)
+        names = [name for name in file.schema_arrow.names if wanted is None or name in wanted]
+        columns = {name: pa.array([], pa.string()) for name in file.schema_arrow.names}
+        yield Batch([], columns)
+        for batch in file.iter_batches(_rows(file.metadata), columns=names, use_threads=False):
+            numbers = range(done + 1, done + len(batch) + 1)
+            yield Batch(numbers, {name: _strings(batch[name]) for name in names})
+            done += len(batch)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise SourceError(
+            f"{address} is not a sound Parquet file (after {done:,} rows: {error}); write it again, or set `format`"
+        ) from error
+
+
+def _rows(metadata: pq.FileMetaData) -> int:
+    """Return how many rows make about `BYTES`, by the row group with the longest."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    longest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
+    return int(min(ROWS, max(1, BYTES / max(1, longest))))
+
+
+def _strings(array: pa.Array) -> pa.Array | list[object]:
+    """Return the values as strings where Arrow does it as `as_string` would, else as they are."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    kind = array.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        try:
+            array.validate(full=True)
+        except pa.ArrowInvalid:
+            return array.cast(pa.large_binary()).to_pylist()
+        return array.cast(pa.string())
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return array.cast(pa.string())
+    if pa.types.is_floating(kind) and kind.bit_width < 64:
+        return _short_floats(array)
+    return array.to_pylist()
+
+
+def _short_floats(array: pa.Array) -> list[float | None]:
+    """Return floats of few bits by their shortest decimals: 0.1, not 0.10000000149011612."""
+    return [None if value is None else float(value) for value in array.cast(pa.string()).to_pylist()]

@@ -1,0 +1,130 @@
+"""The tables of a source, whatever kind it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipeline.config import Columns, FilesSource, Icd10Source, Source, SqlSource
+from pipeline.data.sources import icd10
+from pipeline.data.sources.batches import Batch, Place, to_table
+from pipeline.data.sources.columns import check_columns
+from pipeline.data.sources.delimited import read_delimited
+from pipeline.data.sources.files import File, find_files, several_files
+from pipeline.data.sources.line_formats import read_json_lines, read_text
+from pipeline.data.sources.parquet import read_parquet
+from pipeline.data.sources.streams import blocks
+from pipeline.errors import SourceError
+
+LARGEST = 32 * 2**20
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "text",
+}
+COMPRESSED = (".gz", ".zst")
+
+logger = logging.getLogger("tradewind")
+
+
+def tables(name: str, source: Source) -> Iterator[pa.Table]:
+    """Yield the tables of a source; see `read_source`."""
+    if isinstance(source, Icd10Source):
+        wanted = Columns(group=source.group)
+        return _tables(icd10.batches(), wanted, name, Place(f"{name}:"))
+    if isinstance(source, SqlSource):
+        raise NotImplementedError
+    return _file_tables(name, source)
+
+
+def _file_tables(name: str, source: FilesSource) -> Iterator[pa.Table]:
+    files = find_files(name, source)
+    formats = {file.name: _format(name, source, file) for file in files}
+    several = several_files(source)
+    empty = []
+    for file in files:
+        prefix = f"{name}:{file.name}:" if several else f"{name}:"
+        place = Place(prefix, file.name.rpartition("/")[2], file.split)
+        rows = 0
+        with file.watched():
+            batches = _batches(file, formats[file.name], source)
+            for table in _tables(batches, source, f"{name} ({file.address})", place, formats[file.name] == "jsonl"):
+                rows += len(table)
+                yield table
+        if not rows:
+            empty.append(f"{file.address} {'holds no rows' if file.size() else 'is empty (0 bytes)'}")
+    if len(empty) == len(files):
+        raise SourceError(
+            f"data.sources.{name}: {'; '.join(empty[:5])}; expected at least one row. Was it written to the end?"
+        )
+    for what in empty:
+        logger.warning("data.sources.%s: %s; the rows of the other files are read", name, what)
+
+
+def _tables(
+    batches: Iterator[Batch], wanted: Columns, where: str, place: Place, columns_vary: bool = False
+) -> Iterator[pa.Table]:
+    """Yield the batches as tables; check the columns at the first, or at the end where each row may have its own."""
+    seen: dict[str, None] = {}
+    for number, batch in enumerate(batches):
+        seen |= dict.fromkeys(batch.columns)
+        if not columns_vary and not number:
+            check_columns(where, wanted, list(seen), splits=place.split is not None)
+        if batch.numbers:
+            yield from _cut(to_table(batch, wanted, place))
+    if columns_vary and seen:
+        check_columns(where, wanted, list(seen), splits=place.split is not None)
+
+
+def _batches(file: File, kind: str, source: FilesSource) -> Iterator[Batch]:
+    if file.size() == 0:
+        return
+    with file.open() as stream:
+        if kind == "parquet":
+            yield from read_parquet(stream, _wanted(source), file.address)
+            return
+        lines = blocks(stream, file.address)
+        if kind == "jsonl":
+            yield from read_json_lines(lines, file.address)
+        elif kind == "text":
+            yield from read_text(lines, source.document, source.text, file.address)
+        else:
+            yield from read_delimited(lines, kind, file.address)
+
+
+def _wanted(source: Columns) -> list[str] | None:
+    """Return every column the recipe names; None for all there are."""
+    if source.columns is None:
+        return None
+    mapped = (source.text, source.text_pair, source.label, source.id, source.group)
+    return [*source.columns, *(column for column in mapped if column)]
+
+
+def _cut(table: pa.Table) -> Iterator[pa.Table]:
+    """Yield the table in pieces of at most about `LARGEST` bytes, or of one row."""
+    if len(table) > 1 and table.nbytes > LARGEST:
+        middle = len(table) // 2
+        yield from _cut(table.slice(0, middle))
+        yield from _cut(table.slice(middle))
+    else:
+        yield table
+
+
+def _format(name: str, source: FilesSource, file: File) -> str:
+    if source.format != "auto":
+        return source.format
+    base = file.name.rpartition("/")[2].partition("?")[0].lower()
+    for suffix in COMPRESSED:
+        base = base.removesuffix(suffix)
+    suffix = f".{base.rpartition('.')[2]}" if "." in base else ""
+    if kind := FORMATS.get(suffix):
+        return kind
+    raise SourceError(
+        f"data.sources.{name}: the format of {file.address} does not show in its suffix {suffix!r}; expected one of "
+        f"{', '.join(FORMATS)}, or set data.sources.{name}.format to csv, tsv, jsonl, parquet or text"
+    )
