@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import Recipe
-from pipeline.data import checks as builtin
+from pipeline.data.quality import checks as builtin
 from pipeline.errors import RecipeError, SourceError, ValidationFailed
 from pipeline.progress import SilentProgress
 from pipeline.validate import validate
@@ -63,7 +63,7 @@ def test_sound_rows_pass_through(run, tmp_path):
     result = run(SOUND, progress=listener)
     assert (result.rows, result.kept, result.quarantined, result.warnings) == (40, 40, 0, [])
     assert json.loads(json.dumps(asdict(result)))["sources"] == {"reviews": {"rows": 40, "kept": 40, "quarantined": 0}}
-    table = pq.read_table(tmp_path / "out" / "rows" / "reviews.parquet")
+    table = pq.read_table(tmp_path / "out" / "rows" / "reviews" / "00000.parquet")
     assert table.column_names == ["row_id", "text", "group", "label"]
     assert {str(column.type) for column in table.columns} == {"string"}
     assert table.slice(0, 2).to_pylist() == [
@@ -83,7 +83,7 @@ def test_unsound_rows_are_quarantined_with_every_reason(run, tmp_path):
         ("x", "good"),
         ("y" * 51, "bad"),
         ("bell \u0007", "bad"),
-        ("lost \ufffd\u0000", "bad"),
+        ("lost \ufffd\u0001", "bad"),
         ("no label", None),
         ("blank label", "  "),
         ("\ud800 alone", "good"),
@@ -109,7 +109,7 @@ def test_unsound_rows_are_quarantined_with_every_reason(run, tmp_path):
     assert found[-1]["text"] == "\\ud800 alone"
     assert found[-2]["columns"] == {"label": "  "}
     assert (result.kept, result.quarantined) == (40, 10)
-    assert pq.read_metadata(tmp_path / "out" / "rows" / "reviews.parquet").num_rows == 40
+    assert pq.read_metadata(tmp_path / "out" / "rows" / "reviews" / "00000.parquet").num_rows == 40
     figures = load(tmp_path / "out" / "statistics.json")["sources"]["reviews"]
     assert figures["quarantined_by_reason"] == {
         "empty text": 3,
@@ -140,36 +140,34 @@ def test_statistics(run, tmp_path):
     assert (figures["characters"]["min"], figures["characters"]["max"]) == (19, 22)
     assert figures["words"]["median"] == 5
     assert figures["words"]["total"] == 40 * 5 + 3 * 4
-    assert figures["tasks"]["mood"] == {
-        "rows": 43,
-        "distinct_texts": 41,
-        "texts_with_several_labels": 0,
-        "labels": {"bad": 20, "good": 23},
-    }
+    mood = figures["tasks"]["mood"]
+    assert (mood["rows"], mood["distinct_texts"], mood["texts_with_several_labels"]) == (43, 41, 0)
+    assert mood["labels"] == {"bad": 20, "good": 23}
+    assert mood["shares"] == {"bad": round(20 / 43, 6), "good": round(23 / 43, 6)}
 
 
 @pytest.mark.parametrize(
     ("rows", "checks", "name", "words"),
     [
-        ([(text, "good") for text, _ in SOUND], {}, "at least two classes", ["observed 1", "at least 2", "task mood"]),
+        ([(text, "good") for text, _ in SOUND], {}, "at least two labels", ["observed 1", "at least 2", "task mood"]),
         (
             [(text, f"label {number}") for number, (text, _) in enumerate(SOUND)],
             {},
-            "more texts than classes",
-            ["observed 40", "the 40 classes", "identifier"],
+            "more texts than labels",
+            ["observed 40", "the 40 labels", "identifier"],
         ),
         (
             [("one text", "a"), ("one text", "b"), ("other text", "c")],
             {"min_rows": 1, "max_duplicates": 1},
-            "more texts than classes",
-            ["observed 2", "the 3 classes"],
+            "more texts than labels",
+            ["observed 2", "the 3 labels"],
         ),
         (SOUND[:7], {"min_rows": 8}, "enough rows", ["observed 7", "at least 8", "data.checks.min_rows"]),
         (
             [*SOUND, ("", "good"), ("", "bad")],
             {"max_quarantined": 0.04},
             "few rows quarantined",
-            ["2 of 42 (4.76%)", "4.00%", "data.checks.max_quarantined"],
+            ["2 of 42 rows (4.76%)", "4.00%", "data.checks.max_quarantined"],
         ),
     ],
 )
@@ -185,13 +183,13 @@ def test_critical_failure_stops_after_everything_is_written(run, tmp_path, rows,
     assert check(folder, name)["success"] is False
     assert check(folder, name)["severity"] == "critical"
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert written >= {"quarantine.jsonl", "statistics.json", "rows/reviews.parquet", "data_docs/index.html"}
+    assert written >= {"quarantine.jsonl", "statistics.json", "rows/reviews/00000.parquet", "data_docs/index.html"}
 
 
 def test_all_critical_failures_are_told_at_once(run):
     with pytest.raises(ValidationFailed) as raised:
         run([("", "a"), ("text", "a"), ("text", "a")])
-    assert all(name in str(raised.value) for name in ("enough rows", "few rows quarantined", "at least two classes"))
+    assert all(name in str(raised.value) for name in ("enough rows", "few rows quarantined", "at least two labels"))
 
 
 def test_quarantine_at_the_limit_passes(run):
@@ -317,7 +315,7 @@ def test_two_runs_write_the_same_bytes(run, tmp_path):
     rows = [*SOUND, ("", "good"), ("caf\ud800", "bad"), (SOUND[0][0], "good")]
     checks = {"max_quarantined": 0.2, **expecting({"type": "expect_column_to_exist", "arguments": {"column": "text"}})}
     assert run(rows, checks, out="first") == run(rows, checks, out="second")
-    names = ["rows/reviews.parquet", "quarantine.jsonl", "statistics.json", "checks.json", "data_docs/index.html"]
+    names = ["rows/reviews/00000.parquet", "quarantine.jsonl", "statistics.json", "checks.json", "data_docs/index.html"]
     match, differ, errors = filecmp.cmpfiles(tmp_path / "first", tmp_path / "second", names, shallow=False)
     assert (match, differ, errors) == (names, [], [])
 

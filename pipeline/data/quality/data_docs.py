@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.expectations import Outcome, Page
+from pipeline.data.quality.expectations import Outcome, Page
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 LOADING = {"script", "style", "link", "iframe", "img", "embed", "object", "video", "audio", "source", "base"}

@@ -1,0 +1,150 @@
+"""What is judged of a source's rows together, once all of them went by, and the statistics that say it in figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import Severity
+from pipeline.data.quality import checks as builtin
+from pipeline.data.quality.checks import Judge, share, told_share
+from pipeline.data.quality.profile import Profile, kinds, ranked
+from pipeline.data.quality.spool import group_starts
+from pipeline.data.quality.texts import damaged, languages
+
+if TYPE_CHECKING:
+    from pipeline.data.quality.survey import Survey, TaskRows
+
+
+def conclude(survey: Survey) -> dict[str, Any]:
+    """Judge the rows of a source together, then those of its tasks; return the statistics."""
+    profile = survey.profiles[()]
+    figures: dict[str, Any] = {
+        "rows": survey.rows,
+        "kept": survey.kept,
+        "quarantined": survey.rows - survey.kept,
+        "quarantined_by_reason": ranked(survey.reasons),
+        "quarantined_examples": survey.examples,
+        **profile.statistics(),
+    }
+    judge = Judge(survey.checks)
+    _judge_counts(survey, judge, figures)
+    _judge_texts(survey, judge, profile, figures)
+    _judge_unique(survey, judge)
+    survey.inspector.measure(survey.name, "rows together", judge.measures)
+    figures["tasks"] = {task.name: _conclude_task(survey, task) for task in survey.tasks}
+    return figures
+
+
+def _judge_counts(survey: Survey, judge: Judge, figures: dict[str, Any]) -> None:
+    name, checks, aside = survey.name, survey.checks, survey.rows - survey.kept
+    judge.add(
+        "few rows quarantined", share(aside, survey.rows), told_share(aside, survey.rows, " rows"),
+        f"at most {checks.max_quarantined:.2%} of the rows",
+        f"repair {name}'s rows, or raise data.checks.max_quarantined", most=checks.max_quarantined,
+    )  # fmt: skip
+    told: str = f"{survey.kept:,}"
+    severity: Severity | None = None
+    if not survey.kept:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in figures["quarantined_by_reason"].items())
+        told, severity = f"0, as every one of the {survey.rows:,} rows is quarantined ({counts})", "critical"
+    judge.add(
+        "enough rows", survey.kept, told, f"at least {checks.min_rows} sound rows",
+        "add rows, or lower data.checks.min_rows" if survey.kept else f"repair {name}'s rows, or the checks on them",
+        least=checks.min_rows, severity=severity,
+    )  # fmt: skip
+
+
+def _judge_texts(survey: Survey, judge: Judge, profile: Profile, figures: dict[str, Any]) -> None:
+    checks = survey.checks
+    distinct, held, both = profile.distinct
+    repeated = profile.rows - distinct
+    judge.add(
+        "few repeated texts", share(repeated, profile.rows),
+        f"{told_share(repeated, profile.rows, ' texts')} repeat another",
+        f"at most {checks.max_duplicates:.2%} of the texts that repeat another",
+        "preprocess drops the repetitions; raise data.checks.max_duplicates if they are meant",
+        most=checks.max_duplicates,
+    )  # fmt: skip
+    sample = profile.sample.texts
+    broken = damaged(sample)
+    figures["encoding_damage"] = {"sampled": len(sample), "damaged": len(broken), "examples": broken[:5]}
+    judge.add(
+        "little encoding damage", share(len(broken), len(sample)),
+        told_share(len(broken), len(sample), " texts looked at")
+        + (f", such as {broken[0]['text']!r} for {broken[0]['meant']!r}" if broken else ""),
+        f"at most {checks.max_encoding_damage:.2%} of the texts damaged",
+        "read the source in the encoding it was written in, or let preprocess.clean.repair undo it and raise "
+        "data.checks.max_encoding_damage", most=checks.max_encoding_damage,
+    )  # fmt: skip
+    if checks.languages:
+        found = languages(sample)
+        figures["languages"] = found
+        right = sum(count for language, count in found.items() if language in checks.languages)
+        others = ", ".join(
+            f"{language} {count}" for language, count in found.items() if language not in checks.languages
+        )
+        judge.add(
+            "languages", share(right, len(sample)),
+            told_share(right, len(sample), f" texts looked at in {', '.join(checks.languages)}")
+            + (f"; others: {others}" if others else ""),
+            f"at least {checks.min_language_share:.2%} in {', '.join(checks.languages)}",
+            "remove what is in other languages, or name them in data.checks.languages", least=checks.min_language_share,
+        )  # fmt: skip
+    if survey.splits:
+        figures["splits"] = dict(sorted(survey.splits.items()))
+        figures["split_overlap"] = {"held_out_texts": held, "in_train_too": both}
+        judge.add(
+            "no split overlap", share(both, held),
+            f"{told_share(both, held, ' validation and test texts')} are in train too",
+            f"at most {checks.max_split_overlap:.2%} of them in train",
+            "remove them from train, or raise data.checks.max_split_overlap", most=checks.max_split_overlap,
+        )  # fmt: skip
+
+
+def _judge_unique(survey: Survey, judge: Judge) -> None:
+    for column, spool in survey.unique.items():
+        values = distinct = 0
+        for records in spool.parts():
+            values, distinct = values + len(records), distinct + len(group_starts(records))
+        judge.add(
+            f"{column} unique", values - distinct, told_share(values - distinct, values, " values") + " repeat another",
+            f"every value of column {column} in one row only",
+            f"remove the rows that repeat, or set data.checks.columns.{survey.name}.{column}.unique to false",
+            most=0, severity="critical",
+        )  # fmt: skip
+
+
+def _conclude_task(survey: Survey, task: TaskRows) -> dict[str, Any]:
+    import pandas as pd
+
+    figures = task.labels.statistics()
+    labels, checks, subject = figures["labels"], survey.checks, f"task {task.name}"
+    frame = pd.DataFrame({"label": pd.Series(list(labels), dtype="str"), "rows": list(labels.values())})
+    survey.inspector.run(subject, "labels", frame.astype({"rows": "int64"}), builtin.label_checks(checks))
+    judge = Judge(checks)
+    judge.add(
+        "at least two labels", len(labels), f"{len(labels)}", "at least 2 distinct labels",
+        f"check tasks.{task.name}.data.label and .where, or add rows of another label", least=2,
+    )  # fmt: skip
+    count = f"more than {len(labels):,}" if task.labels.too_many else f"{len(labels):,}"
+    texts, several = figures["distinct_texts"], figures["texts_with_several_labels"]
+    judge.add(
+        "more texts than labels", 0 if task.labels.too_many else texts,
+        f"{texts:,} distinct texts", f"more distinct texts than the {count} labels",
+        f"add rows; or tasks.{task.name}.data.label names an identifier instead of a label", least=len(labels) + 1,
+    )  # fmt: skip
+    judge.add(
+        "one label per text", share(several, texts), f"{told_share(several, texts, ' texts')} with more than one label",
+        f"at most {checks.max_conflicting_labels:.2%} of the texts with more than one label",
+        "relabel these texts, or raise data.checks.max_conflicting_labels", most=checks.max_conflicting_labels,
+    )  # fmt: skip
+    alike = kinds(labels)
+    judge.add(
+        "labels of one kind", len(alike), "; ".join(" and ".join(map(repr, group)) for group in alike[:5]) or "none",
+        "no two labels that differ only in case, blanks or a decimal .0",
+        f"write each label of column {task.data.label} in one way, or list those that count in "
+        f"tasks.{task.name}.data.labels",
+        most=0,
+    )  # fmt: skip
+    survey.inspector.measure(subject, "rows together", judge.measures)
+    return figures | {"label_column": task.data.label, "vocabulary": task.profile.statistics()["vocabulary"]}
