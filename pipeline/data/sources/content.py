@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 from pipeline.config import FilesSource, Source, SqlSource
 from pipeline.data.sources import icd10
@@ -14,7 +15,7 @@ def content(name: str, source: Source) -> str:
     if isinstance(source, FilesSource):
         parts = {(file.split or "", file.name): _file_content(file) for file in find_files(name, source)}
     elif isinstance(source, SqlSource):
-        raise NotImplementedError
+        return _rows_content(name, source)
     else:
         with icd10.xml_path().open("rb") as stream:
             parts = {("", "icd10cm.xml"): hashlib.file_digest(stream, "sha256").hexdigest()}
@@ -30,3 +31,13 @@ def _file_content(file: File) -> str:
         return checksum
     with file.watched(), file.open() as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _rows_content(name: str, source: SqlSource) -> str:
+    """Return the sha256 of a query's rows, in their order."""
+    from pipeline.data.sources.reading import tables
+
+    total = hashlib.sha256()
+    for table in tables(name, source):
+        total.update(json.dumps(table.to_pydict()).encode())
+    return total.hexdigest()

@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any
 
 from pipeline.data.sources.batches import BYTES, ROWS, Batch, Fault
@@ -93,8 +94,9 @@ class _Reader:
                 numbers.append(self.lines.start)
                 rows.append([None] * len(self.header))
                 self.lines.go_on(self.rows.line_num + 1)
-        values = zip(*rows, strict=True) if rows else ((),) * len(self.header)
-        return Batch(numbers, dict(zip(self.header, values, strict=True)), faults)
+        # With many rows much faster than zip(*rows).
+        columns = {name: list(map(itemgetter(column), rows)) for column, name in enumerate(self.header)}
+        return Batch(numbers, columns, faults)
 
     def _sound_rows(self, numbers: list[int], rows: list[Sequence[str | None]]) -> Fault | None:
         """Append sound rows until one is not, and return why; None at the end of the batch or file."""
@@ -157,11 +159,10 @@ def _sound_header(where: str, names: list[str]) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SourceError(f"{where}: the column {', '.join(twice)} appears twice; give each column its own name")
     if what := next(filter(None, map(unsound, names)), None):
-        raise SourceError(
-            f"{where}: the header holds a {what}; save the file as UTF-8 (iconv -f LATIN1 -t UTF-8)"
-            if what.startswith("NUL")
-            else f"{where}: the header is {what}; save the file as UTF-8 (iconv -f LATIN1 -t UTF-8)"
+        remedy = (
+            "if it is UTF-16, it needs a byte order mark" if what.startswith("NUL") else "such as by iconv -f LATIN1"
         )
+        raise SourceError(f"{where}: the header is no text: {what}; save the file as UTF-8 ({remedy})")
     return names
 
 

@@ -13,7 +13,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]
 
 from pipeline.config import FilesSource
 from pipeline.data.sources.secrets import Secrets
@@ -223,7 +223,7 @@ class _Pattern:
         return self.path
 
     def _file(self, path: str) -> File:
-        address = _shown(path) if self.local else self.system.unstrip_protocol(path)
+        address = _shown(path) if self.local else str(self.system.unstrip_protocol(path))
         return File(self.source, path, address, path, self.system, self.secrets, self.split)
 
     def _hidden(self, path: str) -> bool:

@@ -42,7 +42,7 @@ def read_json_lines(blocks: Iterator[Block], address: str) -> Iterator[Batch]:
 
 def read_text(blocks: Iterator[Block], document: str, column: str, address: str) -> Iterator[Batch]:
     """Yield the documents of a plain text file: its lines, its blocks between blank lines, or the whole of it."""
-    pile = _Pile()
+    pile = _Pile(column)
     lines = _lines(blocks, address)
     for number, text, fault in lines if document == "line" else _documents(lines, document, address):
         if not text.strip():
@@ -50,7 +50,7 @@ def read_text(blocks: Iterator[Block], document: str, column: str, address: str)
         pile.add(number, {} if fault else {column: text}, len(text), fault and Fault(fault, text))
         if pile.full():
             yield pile.batch()
-            pile = _Pile()
+            pile = _Pile(column)
     if pile.numbers:
         yield pile.batch()
 
@@ -58,11 +58,11 @@ def read_text(blocks: Iterator[Block], document: str, column: str, address: str)
 class _Pile:
     """Rows on their way to a batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, *keys: str) -> None:
         self.numbers: list[int] = []
         self.records: list[dict[str, Any]] = []
         self.faults: dict[int, Fault] = {}
-        self.keys: dict[str, None] = {}
+        self.keys: dict[str, None] = dict.fromkeys(keys)
         self.size = 0
 
     def add(self, number: int, record: dict[str, Any], size: int, fault: Fault | str | None) -> None:
@@ -71,7 +71,8 @@ class _Pile:
             self.faults[len(self.records)] = fault
         self.numbers.append(number)
         self.records.append(record)
-        self.keys |= dict.fromkeys(record)
+        if not record.keys() <= self.keys.keys():
+            self.keys |= dict.fromkeys(record)
         self.size += size
 
     def full(self) -> bool:

@@ -38,8 +38,19 @@ def tables(name: str, source: Source) -> Iterator[pa.Table]:
         wanted = Columns(group=source.group)
         return _tables(icd10.batches(), wanted, name, Place(f"{name}:"))
     if isinstance(source, SqlSource):
-        raise NotImplementedError
+        return _query_tables(name, source)
     return _file_tables(name, source)
+
+
+def _query_tables(name: str, source: SqlSource) -> Iterator[pa.Table]:
+    from pipeline.data.sources.database import read_query
+
+    rows = 0
+    for table in _tables(read_query(name, source), source, name, Place(f"{name}:")):
+        rows += len(table)
+        yield table
+    if not rows:
+        raise SourceError(f"data.sources.{name}: the query gives no rows; expected at least one. Check its conditions")
 
 
 def _file_tables(name: str, source: FilesSource) -> Iterator[pa.Table]:

@@ -11,6 +11,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import NamedTuple
 
 from backports import zstd
@@ -80,7 +81,7 @@ def _closed(pending: list[bytes], waiting: int, rest: bytes, number: int) -> Ite
     if waiting + len(rest) > LONGEST:
         first = rest[: _first_line(rest)]
         if (size := waiting + len(first)) > LONGEST:
-            beginning = (pending[0] + b"".join(pending[1:2]))[:BEGINNING]
+            beginning = bytes(islice(chain.from_iterable([*pending, first]), BEGINNING))
             yield Block(number, [beginning.decode("utf-8", "surrogateescape") + "\n"], size, cut=True)
             pending, rest, number = [], rest[len(first) :], number + 1
     data = b"".join([*pending, rest])

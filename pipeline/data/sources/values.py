@@ -56,6 +56,6 @@ def _number(value: float | Decimal) -> str | None:
         return None
     if math.isinf(value):
         return str(value).lower()
-    if value == int(value) and abs(value) < EXACT:
+    if value == int(value) and -EXACT < value < EXACT:
         return str(int(value))
     return repr(value) if isinstance(value, float) else format(value.normalize(), "f")

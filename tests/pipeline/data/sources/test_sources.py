@@ -154,7 +154,7 @@ def test_malformed_record_is_a_fault_and_the_next_is_read(tmp_path, name, conten
         ("rows.jsonl", '{"review": "x"}\n', ["'text'", "it has: review"]),
         ("rows.csv", "text,text\nx,1\n", ["text appears twice"]),
         ("rows.csv", "text,group\nx,1\n", ["'group'", "group: group"]),
-        ("rows.csv", b"text,caf\xe9\nx,1\n", ["header is not UTF-8"]),
+        ("rows.csv", b"text,caf\xe9\nx,1\n", ["rows.csv:1", "not UTF-8: byte 0xe9"]),
         ("rows.csv", 'text,label\nx,1\n"open,2\ny,3\n', ["rows.csv:3", "never closed", "2 lines"]),
         ("rows.parquet", "not parquet", ["rows.parquet", "Parquet"]),
         ("rows.xlsx", "text\nx\n", [".xlsx", ".jsonl", "format"]),
