@@ -50,8 +50,9 @@ def make_runs(examples: int, sequence_length: int):
     from models.size import derive_dimensions
     from pipeline.config import Finetune, Tokenizer
     from pipeline.data import icd10
-    from pipeline.data.packing import pack
-    from pipeline.data.tokenizer import encode, train_tokenizer
+    from pipeline.data.tokens.encode import TextEncoder
+    from pipeline.data.tokens.packing import pack
+    from pipeline.data.tokens.tokenizer import make_tokenizer
     from pipeline.training.optimizer import make_optimizer
     from pipeline.training.steppers import make_stepper
 
@@ -59,8 +60,9 @@ def make_runs(examples: int, sequence_length: int):
     texts = [record["text"] for record in records]
     names = sorted({record["chapter"] for record in records})
     labels = np.array([names.index(record["chapter"]) for record in records], np.int32)
-    tokenizer = train_tokenizer(texts, Tokenizer())
-    documents = encode(tokenizer, texts, max_length=sequence_length)
+    tokenizer = make_tokenizer(texts, Tokenizer())
+    encoder = TextEncoder(tokenizer)
+    documents = encoder.encode(texts, max_length=sequence_length)
     dimensions = derive_dimensions("tiny")
 
     def classifier(segments: int) -> SegmentClassifier:
@@ -76,7 +78,7 @@ def make_runs(examples: int, sequence_length: int):
         model.build_from_config({})
         return model
 
-    rows = pack(documents, sequence_length, seed=0, max_segments=sequence_length // 4)
+    rows = pack(documents, sequence_length, seed=0, pad=encoder.vocabulary.pad, max_segments=sequence_length // 4)
     packed_model = classifier(rows.documents.shape[1])
     stepper = make_stepper(packed_model, make_optimizer(Finetune(), 1e-3, 1000, packed_model), segment_labels)
     size = 32
@@ -93,7 +95,7 @@ def make_runs(examples: int, sequence_length: int):
             }
         )
 
-    padded = pack(documents, sequence_length, seed=0, max_segments=1)
+    padded = pack(documents, sequence_length, seed=0, pad=encoder.vocabulary.pad, max_segments=1)
     inputs = {"token_ids": padded.token_ids.astype(np.int32), "segment_ids": padded.segment_ids.astype(np.int32)}
     targets = labels[padded.documents]
     # As many examples per update as a packed batch holds on average, so that both make the same number of updates.

@@ -32,7 +32,7 @@ import pandas as pd
 from pipeline.config import Recipe
 from pipeline.errors import SourceError
 from pipeline.judge.metrics import HEADLINES, measure
-from pipeline.judge.predictions import predict, read_split, write_predictions
+from pipeline.judge.predictions import predict, read_split, whole_texts, write_predictions
 from pipeline.progress import Progress
 
 GRID = (3.0, 10.0, 30.0)
@@ -82,12 +82,12 @@ def baseline(recipe: Recipe, task: str, tokens: Path, out: Path, progress: Progr
     stages = len(GRID) + 1
     progress.update(0, stages, stage="features")
     vectoriser = features(len(train))
-    train_matrix = vectoriser.fit_transform(train["text"])  # (rows, features) sparse float32
+    train_matrix = vectoriser.fit_transform(whole_texts(train))  # (rows, features) sparse float32
     progress.update(1, stages, features=float(train_matrix.shape[1]))
-    validation_matrix = vectoriser.transform(validation["text"])
+    validation_matrix = vectoriser.transform(whole_texts(validation))
     model, strength = fit(train_matrix, train["label"], validation_matrix, validation["label"], recipe.seed, progress)
     known = tuple(str(label) for label in model.classes_)
-    predictions = predict(test, known, model.predict_proba(vectoriser.transform(test["text"])))
+    predictions = predict(test, known, model.predict_proba(vectoriser.transform(whole_texts(test))))
     metrics = write_predictions(out, task, "linear baseline", predictions)
     progress.say(
         f"tf-idf + logistic regression (C={strength:g}): accuracy {metrics['accuracy']:.3f}, "

@@ -13,8 +13,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from models.encoder import SegmentClassifier
-from pipeline.data.packing import pack
-from pipeline.data.tokenizer import encode, load_tokenizer
+from pipeline.data.tokens.encode import TextEncoder
+from pipeline.data.tokens.packing import pack
+from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.errors import TradewindError
 from pipeline.progress import Progress, SilentProgress
 
@@ -85,20 +86,29 @@ class Bundle:
         }
         (folder / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 
-    def probabilities(self, texts: Sequence[str], progress: Progress | None = None) -> np.ndarray:
-        """Return (texts, labels) float32: how likely each label is for each text.
+    def probabilities(
+        self, texts: Sequence[str], pairs: Sequence[str | None] | None = None, progress: Progress | None = None
+    ) -> np.ndarray:
+        """Return (texts, labels) float32: how likely each label is for each text, or text and second text.
 
         Texts are packed into rows as in training, so that short ones do not pay for a long row.
         """
         progress = progress or SilentProgress()
         answers = np.zeros((len(texts), len(self.labels)), np.float32)
-        documents = encode(self.tokenizer, texts, max_length=self.sequence_length)
-        if not documents:
+        if not len(texts):
             return answers
-        longest = max(map(len, documents))
+        encoder = TextEncoder(self.tokenizer)
+        documents = encoder.encode(texts, pairs, max_length=self.sequence_length)
+        longest = int(documents.lengths.max())
         # A row as long as needed, in few distinct lengths, because each one is compiled once.
         length = next(n for n in _row_lengths(self.sequence_length) if n >= longest) if len(texts) == 1 else None
-        packed = pack(documents, length or self.sequence_length, seed=0, max_segments=self.model.segments_per_row)
+        packed = pack(
+            documents,
+            length or self.sequence_length,
+            seed=0,
+            pad=encoder.vocabulary.pad,
+            max_segments=self.model.segments_per_row,
+        )
         segments = np.arange(self.model.segments_per_row)
         for start in range(0, len(packed), ROWS_PER_BATCH):
             rows = slice(start, start + ROWS_PER_BATCH)

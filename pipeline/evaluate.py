@@ -9,7 +9,7 @@ from pipeline.bundle import Bundle
 from pipeline.config import Recipe
 from pipeline.errors import TradewindError
 from pipeline.judge.metrics import HEADLINES
-from pipeline.judge.predictions import predict, read_split, write_predictions
+from pipeline.judge.predictions import pairs_of, predict, read_split, write_predictions
 from pipeline.progress import Progress
 
 
@@ -57,7 +57,7 @@ def evaluate(
             f"the model in {model} was trained for task {bundle.task!r}, but is to be judged on {task!r}; "
             f"expected a model of {task!r}: name another artifact, or train one with --task {task}"
         )
-    probabilities = bundle.probabilities(test["text"].tolist(), progress)  # (rows, known labels)
+    probabilities = bundle.probabilities(test["text"].tolist(), pairs_of(test), progress)  # (rows, known labels)
     predictions = predict(test, bundle.labels, probabilities)
     metrics = write_predictions(out, task, "transformer", predictions)
     if predictions.unseen:

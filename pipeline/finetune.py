@@ -21,8 +21,8 @@ from pipeline.backbone import build_encoder, dimensions_of, load_backbone
 from pipeline.backend import select_precision
 from pipeline.bundle import Bundle
 from pipeline.config import Finetune, Recipe
-from pipeline.data.shards import ShardedRows
-from pipeline.data.tokenizer import load_tokenizer
+from pipeline.data.tokens.shards import ShardedRows
+from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.progress import Progress
 from pipeline.training.batches import BatchShape, LabelledBatches
 from pipeline.training.checkpoint import Checkpoints

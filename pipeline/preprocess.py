@@ -5,39 +5,64 @@
     tasks/<task>/labels.json         the classes, sorted
     tasks/<task>/<split>.parquet     the rows as text, for baselines and evaluation
     tasks/<task>/<split>/            the same rows packed, for fine-tuning
+    removed/*.parquet                every row that the corpus lost, and to which rule
     quarantine.jsonl                 rows whose label no training row carries
 
+It works on blocks of rows, each one file of `validate`, in three stages with a look at all blocks between them:
+
+1. `prepare`: texts repaired, filtered, given their keys.  Then `deal`: splits; of equal texts one stays.
+2. `sift`: near duplicates, and overlap with what tasks are judged on.  Then the tokenizer is trained.
+3. `write`: texts encoded, packed, written.  Then the indexes, which make the shards readable.
+
 Leakage rule: rows of one group (`sources.*.group`; equal texts where there is none) share a split; nothing from a
-validation or test group, and no text equal to one that a task is judged on, is trained on, in pretraining either.
+validation or test group, and no text equal to one that a task is judged on or holding a long stretch of it, is trained
+on, in pretraining either.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tokenizers import Tokenizer
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.config import Recipe
-from pipeline.data.examples import Example, TaskExamples, corpus_examples, task_examples, write_examples
-from pipeline.data.packing import cut, pack
-from pipeline.data.shards import write_shards
-from pipeline.data.split import SPLITS
-from pipeline.data.tokenizer import encode, train_tokenizer
+from pipeline.data.engine import make_engine
+from pipeline.data.stages.assemble import assemble_corpus, assemble_task, check_splits, set_aside
+from pipeline.data.stages.blocks import Plan, write_whole
+from pipeline.data.stages.deal import DUPLICATE, EVALUATED, FILTERED, NEAR_DUPLICATE, OVERLAP, Deal, deal
+from pipeline.data.stages.prepare import prepare
+from pipeline.data.stages.sift import sift
+from pipeline.data.stages.write import write
+from pipeline.data.text.splits import TRAIN
+from pipeline.data.tokens.tokenizer import load_tokenizer, make_tokenizer
 from pipeline.errors import ValidationFailed
 from pipeline.progress import Progress
 
 
 @dataclass(frozen=True)
 class PreprocessResult:
-    """Counts of what was kept, dropped and written."""
+    """Counts of what was kept, changed, removed and written.
+
+    `cleaned` counts texts by the repair that changed them, `corpus_filtered` documents by the rule that dropped them.
+    """
 
     vocabulary_size: int
     corpus_rows: int
     corpus_tokens: int
     corpus_duplicates: int
+    corpus_near_duplicates: int
     corpus_removed_as_evaluated: int
+    corpus_overlaps: int
+    corpus_filtered: dict[str, int]
+    cleaned: dict[str, int]
     packing_efficiency: float
     tasks: dict[str, dict[str, int]]
 
@@ -46,96 +71,88 @@ def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> Pre
     """Write the tokenizer, the packed corpus and the packed tasks into `out`.
 
     Args:
-        recipe: Recipe. Its `seed`, `data.corpus`, `preprocess` and `tasks.*.data`.
+        recipe: Recipe. Its `seed`, `data.corpus`, `preprocess`, `tasks.*.data` and `runtime`.
         rows: Path. The artifact of `validate`.
-        out: Path. Folder to write into.
-        progress: Progress. Counts texts.
+        out: Path. Folder to write into; what an earlier attempt finished in it is kept.
+        progress: Progress. Counts blocks, per stage.
 
     Raises:
-        SourceError: a column that a task names does not exist.
+        SourceError: a column that a task or the split names does not exist, or holds values that it must not.
+        RecipeError: the given tokenizer is none, or the corpus is too small for the tokenizer asked for.
         ValidationFailed: the corpus is empty, or a task has an empty split or a single class.
     """
     config = recipe.preprocess
-    tasks = {
-        name: task_examples(name, rows / "rows" / f"{task.data.source}.parquet", task.data, config)
-        for name, task in recipe.tasks.items()
-    }
-    evaluated = {e.key for task in tasks.values() for split in ("validation", "test") for e in task.rows[split]}
-    sources = recipe.data.corpus or sorted(path.stem for path in (rows / "rows").glob("*.parquet"))
-    paths = [rows / "rows" / f"{source}.parquet" for source in sources]
-    corpus, duplicates, removed = corpus_examples(paths, config, evaluated)
-    training = [example.text for example in corpus if example.split == "train"]
-    if not training:
+    plan = Plan.of(recipe, rows / "rows", out)
+    engine = make_engine(recipe.runtime, out, plan.bytes)
+
+    plan.run(engine, "prepare", partial(prepare, config), plan.blocks, progress)
+    dealt = deal(plan, config)
+    for name, task in dealt.tasks.items():
+        check_splits(name, task)
+
+    sift(plan, config, dealt, engine, progress)
+    for block in plan.blocks:
+        plan.save("corpus", block, dealt.of(dealt.corpus, block))
+        plan.save("tasks", block, np.stack([dealt.of(task.splits, block) for task in dealt.tasks.values()]))
+    tokenizer_file = out / "tokenizer.json"
+    if not tokenizer_file.exists():
+        progress.say(f"tokenizer: {config.tokenizer.kind}, {config.tokenizer.vocabulary_size} tokens at most")
+        tokenizer = make_tokenizer(_training_texts(plan, dealt, config.tokenizer.training_megabytes), config.tokenizer)
+        write_whole(tokenizer_file, lambda path: tokenizer.save(str(path)))
+
+    plan.run(engine, "write", partial(write, config, recipe.seed), plan.blocks, progress)
+    written = [json.loads(plan.file("written", block, ".json").read_text()) for block in plan.blocks]
+    tokens, capacity = assemble_corpus(plan, written, config.sequence_length)
+    for name, task in dealt.tasks.items():
+        assemble_task(plan, name, task, written, config.sequence_length)
+    aside = set_aside(plan, dealt, progress)
+    result = _result(plan, dealt, tokens, capacity, aside)
+    shutil.rmtree(plan.work)
+    return result
+
+
+def _training_texts(plan: Plan, dealt: Deal, megabytes: int) -> Iterator[str]:
+    """Yield the corpus' training texts, or a share of them drawn by hash where there are more than so many bytes.
+
+    Raises:
+        ValidationFailed: there are none.
+    """
+    if not (dealt.corpus == TRAIN).any():
+        sources = ", ".join(dict.fromkeys(block.source for block in plan.blocks if block.in_corpus))
         raise ValidationFailed(
-            f"the pretraining corpus ({', '.join(sources)}) has no rows left to train on; add sources to data.corpus"
+            f"the pretraining corpus ({sources}) has no rows left to train on; add sources to data.corpus, or loosen "
+            "preprocess.filters"
         )
-    tokenizer = train_tokenizer(training, config.tokenizer)
-    tokenizer.save(str(out / "tokenizer.json"))
-    total = len(corpus) + sum(len(task.rows[split]) for task in tasks.values() for split in SPLITS)
-    done, tokens, capacity = 0, 0, 0
-    for split in ("train", "validation"):
-        texts = [example.text for example in corpus if example.split == split]
-        documents = [piece for ids in encode(tokenizer, texts) for piece in cut(ids, config.sequence_length)]
-        packed = pack(documents, config.sequence_length, recipe.seed)
-        write_shards(packed, out / "corpus" / split, config.rows_per_shard)
-        tokens += sum(map(len, documents))
-        capacity += packed.token_ids.size
-        done += len(texts)
-        progress.update(done, total, rows=done, tokens=tokens)
-    for name, task in tasks.items():
-        _write_task(task, tokenizer, recipe, out / "tasks" / name)
-        done += sum(map(len, task.rows.values()))
-        progress.update(done, total, rows=done, tokens=tokens)
-    _write_quarantine(tasks, out / "quarantine.jsonl", progress)
+    size = sum(pq.read_metadata(plan.file("prepared", block, ".parquet")).row_group(0).total_byte_size
+               for block in plan.blocks if block.in_corpus)  # fmt: skip
+    threshold = min(1.0, megabytes * 1e6 / max(1, size)) * 2.0**64
+    for block in plan.blocks:
+        chosen = (dealt.of(dealt.corpus, block) == TRAIN) & (plan.load("keys", block)[:, 0] < threshold)
+        table = pq.read_table(plan.file("prepared", block, ".parquet"), columns=["text", "text_pair"])
+        for column in ("text", "text_pair"):
+            yield from pc.drop_null(table[column].filter(chosen)).to_pylist()
+
+
+def _result(plan: Plan, dealt: Deal, tokens: int, capacity: int, aside: Counter[str]) -> PreprocessResult:
+    fates = Counter(dealt.corpus.tolist())
+    filtered: Counter[str] = Counter()
+    cleaned: Counter[str] = Counter()
+    for block in plan.blocks:
+        cleaned.update(json.loads(plan.file("cleaned", block, ".json").read_text()))
+        if block.in_corpus:
+            rules = pq.read_table(plan.file("prepared", block, ".parquet"), columns=["rule"])["rule"]
+            filtered.update(pc.drop_null(rules).to_pylist())
+    assert filtered.total() == fates[FILTERED]
     return PreprocessResult(
-        vocabulary_size=tokenizer.get_vocab_size(),
-        corpus_rows=len(corpus),
+        vocabulary_size=load_tokenizer(plan.out / "tokenizer.json").get_vocab_size(),
+        corpus_rows=int((dealt.corpus >= TRAIN).sum()),
         corpus_tokens=tokens,
-        corpus_duplicates=duplicates,
-        corpus_removed_as_evaluated=removed,
-        packing_efficiency=round(tokens / capacity, 4),
-        tasks={name: _counts(task) for name, task in tasks.items()},
+        corpus_duplicates=fates[DUPLICATE],
+        corpus_near_duplicates=fates[NEAR_DUPLICATE],
+        corpus_removed_as_evaluated=fates[EVALUATED],
+        corpus_overlaps=fates[OVERLAP],
+        corpus_filtered=dict(sorted(filtered.items())),
+        cleaned={rule: count for rule, count in sorted(cleaned.items()) if count},
+        packing_efficiency=round(tokens / capacity, 4) if capacity else 0.0,
+        tasks={name: task.counts() | {"unseen_labels": aside[name]} for name, task in dealt.tasks.items()},
     )
-
-
-def _write_task(task: TaskExamples, tokenizer: Tokenizer, recipe: Recipe, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "labels.json").write_text(json.dumps(task.labels, indent=2, ensure_ascii=False))
-    length = recipe.preprocess.sequence_length
-    for split in SPLITS:
-        examples = task.rows[split]
-        write_examples(examples, folder / f"{split}.parquet")
-        documents = encode(tokenizer, [example.text for example in examples], max_length=length)
-        # A cap on segments keeps the classifier's pooling matrix small when texts are very short.
-        packed = pack(documents, length, recipe.seed, max_segments=max(1, length // 4))
-        write_shards(packed, folder / split, recipe.preprocess.rows_per_shard)
-
-
-def _write_quarantine(tasks: dict[str, TaskExamples], path: Path, progress: Progress) -> None:
-    """Write the rows that were set aside, each with its reason, and say how many there are."""
-    set_aside: list[tuple[str, Example]] = [(name, e) for name, task in tasks.items() for e in task.unseen]
-    lines = [
-        json.dumps(
-            {
-                "row_id": example.row_id,
-                "task": name,
-                "reason": f"label {example.label!r} is in the {example.split} split but in no training row",
-                "text": example.text,
-            },
-            ensure_ascii=False,
-        )
-        for name, example in set_aside
-    ]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    if lines:
-        progress.say(f"{len(lines)} rows set aside because no training row has their label: {path}")
-
-
-def _counts(task: TaskExamples) -> dict[str, int]:
-    counts = {split: len(task.rows[split]) for split in SPLITS}
-    return counts | {
-        "classes": len(task.labels),
-        "duplicates": task.duplicates,
-        "conflicting_texts": task.conflicts,
-        "unseen_labels": len(task.unseen),
-    }

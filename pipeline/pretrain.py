@@ -18,8 +18,9 @@ from models.size import with_learning_rate
 from pipeline.backbone import build_encoder, dimensions_of, save_backbone
 from pipeline.backend import select_precision
 from pipeline.config import Recipe
-from pipeline.data.shards import ShardedRows
-from pipeline.data.tokenizer import load_tokenizer
+from pipeline.data.tokens.shards import ShardedRows
+from pipeline.data.tokens.tokenizer import load_tokenizer
+from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.progress import Progress
 from pipeline.training.batches import BatchShape, MaskedBatches
 from pipeline.training.checkpoint import Checkpoints
@@ -61,17 +62,17 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
     """
     config, runtime = recipe.pretrain, recipe.runtime
     dimensions = with_learning_rate(dimensions_of(recipe.model), config.learning_rate)
-    tokenizer = load_tokenizer(tokens / "tokenizer.json")
+    vocabulary = Vocabulary.of(load_tokenizer(tokens / "tokenizer.json"))
     precision = select_precision(runtime.precision)
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(recipe.seed)
-    model = MaskedLanguageModel(build_encoder(dimensions, tokenizer.get_vocab_size(), recipe.model.dropout or 0.0))
+    model = MaskedLanguageModel(build_encoder(dimensions, vocabulary.size, recipe.model.dropout or 0.0))
     model.build_from_config({})
-    progress.say(dimensions.explain(tokenizer.get_vocab_size()))
+    progress.say(dimensions.explain(vocabulary.size))
 
     rows = ShardedRows(tokens / "corpus" / "train")
     shape = BatchShape.of(config.global_batch_size, runtime.micro_batch_size)
-    batches = MaskedBatches(rows, shape, tokenizer.get_vocab_size(), config.mask_fraction, recipe.seed)
+    batches = MaskedBatches(rows, shape, vocabulary, config.mask_fraction, recipe.seed)
     total_steps = config.steps or math.ceil(config.epochs * len(rows) / config.global_batch_size)
     optimizer = make_optimizer(config, dimensions.learning_rate, total_steps, model)
     stepper = make_stepper(model, optimizer, masked_tokens)
@@ -92,7 +93,7 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
     training = trainer.train(batches, total_steps)
 
     held_out = ShardedRows(tokens / "corpus" / "validation")
-    judged = MaskedBatches(held_out, shape, tokenizer.get_vocab_size(), config.mask_fraction, recipe.seed).in_order()
+    judged = MaskedBatches(held_out, shape, vocabulary, config.mask_fraction, recipe.seed).in_order()
     validation = evaluate(stepper, judged) if len(held_out) else {}
     save_backbone(model.encoder, out)
     shutil.copy(tokens / "tokenizer.json", out / "tokenizer.json")

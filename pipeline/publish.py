@@ -121,17 +121,21 @@ class Golden:
     """Rows whose answers are known. probabilities: (rows, labels), labels in the bundle's order."""
 
     texts: list[str]
+    pairs: list[str | None] | None
     labels: list[str]
     probabilities: NDArray[np.float32]
 
 
 def _golden(predictions: Predictions, rows: int) -> Golden:
     """Return the first test rows by hash of their id: the same ones every time, from all over the file."""
+    from pipeline.judge.predictions import pairs_of
+
     identities = [hashlib.sha256(str(row_id).encode()).hexdigest() for row_id in predictions.rows["row_id"]]
     chosen = sorted(range(len(identities)), key=identities.__getitem__)[:rows]
     columns = [predictions.labels.index(label) for label in predictions.known]
     return Golden(
         texts=[str(text) for text in predictions.rows["text"].iloc[chosen]],
+        pairs=pairs_of(predictions.rows.iloc[chosen]),
         labels=list(predictions.known),
         probabilities=predictions.probabilities[chosen][:, columns],
     )
@@ -147,7 +151,7 @@ def _prove(export: Path, golden: Golden, out: Path) -> dict[str, Any]:
             f"the bundle's labels {labels} are not those that were evaluated, {golden.labels}; evaluate this very "
             "bundle and publish again"
         )
-    answers = _reopen(export, golden.texts, out)
+    answers = _reopen(export, golden, out)
     if answers.shape != golden.probabilities.shape:
         raise PublishError(
             f"the reopened export answered with shape {answers.shape}, expected {golden.probabilities.shape} "
@@ -174,20 +178,22 @@ def _precision(model: Path) -> str:
     return next((name for name in ("mixed_bfloat16", "mixed_float16") if f'"{name}"' in config), "float32")
 
 
-def _reopen(export: Path, texts: list[str], out: Path) -> NDArray[np.float32]:
+def _reopen(export: Path, golden: Golden, out: Path) -> NDArray[np.float32]:
     """Return what a new Python process answers with nothing but the export; it inherits the chosen Keras backend."""
     import numpy as np
 
     rows, answers = out / "golden.jsonl", out / "golden.npy"
-    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    pairs = golden.pairs or [None] * len(golden.texts)
+    questions = [{"text": text, "text_pair": pair} for text, pair in zip(golden.texts, pairs, strict=True)]
+    rows.write_text("".join(json.dumps(question) + "\n" for question in questions), "utf-8")
     answers.unlink(missing_ok=True)
     command = [sys.executable, "-m", reopen.__name__, str(export), str(rows), str(answers)]
     try:
         process = subprocess.run(command, capture_output=True, text=True, timeout=PROOF_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise PublishError(
-            f"the export did not answer {len(texts)} rows in a fresh process within {PROOF_SECONDS} s; nothing is "
-            "published. Check the machine's load and try again"
+            f"the export did not answer {len(golden.texts)} rows in a fresh process within {PROOF_SECONDS} s; nothing "
+            "is published. Check the machine's load and try again"
         ) from error
     if process.returncode:
         raise PublishError(

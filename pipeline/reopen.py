@@ -11,13 +11,15 @@ from pathlib import Path
 
 
 def write_probabilities(bundle: Path, texts: Path, out: Path) -> None:
-    """Write the bundle's probabilities (rows, labels) of the `text` of every JSON line as .npy."""
+    """Write the bundle's probabilities (rows, labels) of the `text` and `text_pair` of every JSON line as .npy."""
     import numpy as np
 
     from pipeline.bundle import Bundle
 
-    rows = [json.loads(line)["text"] for line in texts.read_text("utf-8").split("\n") if line]
-    np.save(out, Bundle.load(bundle).probabilities(rows))
+    rows = [json.loads(line) for line in texts.read_text("utf-8").split("\n") if line]
+    pairs = [row["text_pair"] for row in rows]
+    answers = Bundle.load(bundle).probabilities([row["text"] for row in rows], pairs if any(pairs) else None)
+    np.save(out, answers)
 
 
 if __name__ == "__main__":

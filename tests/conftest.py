@@ -6,6 +6,11 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A slow machine is no failure.
+settings.register_profile("tradewind", deadline=None)
+settings.load_profile("tradewind")
 
 PLACES = ("harbour", "meadow", "mountain", "village", "river", "forest", "island", "market")
 KINDS = {"weather": ("rain", "wind", "snow", "sun"), "trade": ("silk", "salt", "copper", "pepper")}

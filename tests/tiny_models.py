@@ -9,13 +9,16 @@ import numpy as np
 from models.encoder import PACKED_INPUT, Encoder, MaskedLanguageModel, PackedModel, SegmentClassifier
 from models.objectives import Sums, masked_tokens
 from pipeline.config import Pretrain
-from pipeline.data.packing import pack
-from pipeline.data.shards import ShardedRows, write_shards
+from pipeline.data.tokens.packing import pack
+from pipeline.data.tokens.ragged import Ragged
+from pipeline.data.tokens.shards import ShardedRows, write_index, write_shards
+from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.training.batches import Batch, BatchShape, MaskedBatches
 from pipeline.training.optimizer import make_optimizer
 from pipeline.training.steppers import make_stepper
 
 VOCABULARY, LENGTH = 40, 16
+WORDS = Vocabulary(VOCABULARY, pad=0, start=1, mask=2, separator=1, special=frozenset({0, 1, 2}))
 
 
 def make_encoder(dropout: float = 0.0, num_layers: int = 1) -> Encoder:
@@ -63,11 +66,10 @@ def make_corpus(folder: Path, rows: int = 12) -> ShardedRows:
     """Packed rows of documents whose tokens count up, so that a hidden one can be guessed."""
     random = np.random.default_rng(3)
     documents = [
-        (3 + (random.integers(VOCABULARY) + np.arange(random.integers(3, 9))) % (VOCABULARY - 3)).astype(np.uint16)
-        for _ in range(4 * rows)
+        3 + (random.integers(VOCABULARY) + np.arange(random.integers(3, 9))) % (VOCABULARY - 3) for _ in range(4 * rows)
     ]
-    packed = pack(documents, LENGTH, seed=0)
-    write_shards(packed, folder, rows_per_shard=5)
+    packed = pack(Ragged.of(documents), LENGTH, seed=0, pad=WORDS.pad)
+    write_index(write_shards(packed, folder, 0, rows_per_shard=5), folder, LENGTH)
     return ShardedRows(folder)
 
 
@@ -105,4 +107,4 @@ class Training:
 
 
 def make_batches(folder: Path, micro_batch_size: int = 2) -> MaskedBatches:
-    return MaskedBatches(make_corpus(folder), BatchShape(4, micro_batch_size), VOCABULARY, mask_fraction=0.2, seed=5)
+    return MaskedBatches(make_corpus(folder), BatchShape(4, micro_batch_size), WORDS, mask_fraction=0.2, seed=5)

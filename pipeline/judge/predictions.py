@@ -47,7 +47,11 @@ class Predictions:
 
 
 def read_split(tokens: Path, task: str, split: str) -> pd.DataFrame:
-    """Return a task's rows (row_id, text, label, group) of `split`; raise SourceError when there are none."""
+    """Return a task's rows (row_id, text, text_pair, label, group) of `split`.
+
+    Raises:
+        SourceError: there are none.
+    """
     rows = pd.read_parquet(tokens / "tasks" / task / f"{split}.parquet")
     if rows.empty:
         raise SourceError(
@@ -55,9 +59,22 @@ def read_split(tokens: Path, task: str, split: str) -> pd.DataFrame:
             f"one: give the source more rows or groups, raise preprocess.split.{split}, or try another "
             "preprocess.split.salt."
         )
-    if "group" not in rows:
-        rows["group"] = None
-    return rows[["row_id", "text", "label", "group"]].reset_index(drop=True)
+    for column in ("group", "text_pair"):
+        if column not in rows:
+            rows[column] = None
+    return rows[["row_id", "text", "text_pair", "label", "group"]].reset_index(drop=True)
+
+
+def pairs_of(rows: pd.DataFrame) -> list[str | None] | None:
+    """Return the second text of each row, None where it has none; None when no row has one."""
+    pairs = rows["text_pair"]
+    return None if pairs.isna().all() else [pair if isinstance(pair, str) else None for pair in pairs]
+
+
+def whole_texts(rows: pd.DataFrame) -> list[str]:
+    """Return each text with its second text behind it, for models that read one."""
+    pairs = pairs_of(rows) or [None] * len(rows)
+    return [text if pair is None else f"{text}\n{pair}" for text, pair in zip(rows["text"], pairs, strict=True)]
 
 
 def predict(rows: pd.DataFrame, known: tuple[str, ...], probabilities: NDArray[np.floating[Any]]) -> Predictions:
@@ -84,7 +101,10 @@ def write_predictions(out: Path, task: str, model: str, predictions: Predictions
             **{name: pa.array(rows[name].tolist(), pa.string()) for name in ("row_id", "text", "label", "predicted")},
             "confidence": pa.array(rows["confidence"].to_numpy(np.float32)),
             "probabilities": pa.array(list(predictions.probabilities), pa.list_(pa.float32())),
-            "group": pa.array([None if pd.isna(group) else str(group) for group in rows["group"]], pa.string()),
+            **{
+                name: pa.array([None if pd.isna(value) else str(value) for value in rows[name]], pa.string())
+                for name in ("text_pair", "group")
+            },
         }
     )
     pq.write_table(table, out / PREDICTIONS)

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from grain.experimental import index_shuffle
 
-from pipeline.data.packing import PackedRows
-from pipeline.data.shards import ShardedRows
-from pipeline.data.tokenizer import MASK_ID, SPECIAL_TOKENS
+from pipeline.data.tokens.packing import PackedRows
+from pipeline.data.tokens.shards import ShardedRows
+from pipeline.data.tokens.vocabulary import Vocabulary
 
 Batch = dict[str, np.ndarray]
 
@@ -66,14 +66,14 @@ class MaskedBatches:
     Attributes:
         rows: ShardedRows. The corpus.
         shape: BatchShape. Rows per update and per forward pass.
-        vocabulary_size: int. For the one in ten hidden tokens that becomes a random one.
+        vocabulary: Vocabulary. Which tokens may be hidden, and what stands in their place.
         mask_fraction: float. Share of `sequence_length` that is predicted in every row.
         seed: int. Of order and masks.
     """
 
     rows: ShardedRows
     shape: BatchShape
-    vocabulary_size: int
+    vocabulary: Vocabulary
     mask_fraction: float
     seed: int
 
@@ -93,14 +93,15 @@ class MaskedBatches:
     def _mask(self, rows: PackedRows, random: np.random.Generator) -> Batch:
         tokens = rows.token_ids.astype(np.int32)
         predictions = max(1, round(self.mask_fraction * tokens.shape[1]))
-        eligible = tokens >= len(SPECIAL_TOKENS)
+        ordinary = self.vocabulary.ordinary()
+        eligible = ordinary[tokens] & (rows.segment_ids > 0)
         score = np.where(eligible, random.random(tokens.shape, dtype=np.float32), 2.0)
         positions = np.sort(np.argpartition(score, predictions - 1, axis=1)[:, :predictions], axis=1)
         weights = np.take_along_axis(eligible, positions, axis=1)
         targets = np.take_along_axis(tokens, positions, axis=1)
         fate = random.random(positions.shape, dtype=np.float32)
-        strangers = random.integers(len(SPECIAL_TOKENS), self.vocabulary_size, positions.shape, dtype=np.int32)
-        shown = np.where(fate < 0.8, MASK_ID, np.where(fate < 0.9, strangers, targets))
+        strangers = random.choice(np.flatnonzero(ordinary), positions.shape)
+        shown = np.where(fate < 0.8, self.vocabulary.mask, np.where(fate < 0.9, strangers, targets))
         np.put_along_axis(tokens, positions, np.where(weights, shown, targets).astype(np.int32), axis=1)
         batch = {
             "token_ids": tokens,

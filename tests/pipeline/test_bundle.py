@@ -98,7 +98,7 @@ def test_more_texts_than_a_batch_are_all_answered(bundle) -> None:
             self.seen.append((done, total))
 
     many = [TEXTS[number % 12] for number in range(500)]
-    answers = bundle.probabilities(many, Counting())
+    answers = bundle.probabilities(many, progress=Counting())
     np.testing.assert_allclose(answers, np.tile(bundle.probabilities(TEXTS), (42, 1))[:500], atol=1e-5)
     assert len(Counting.seen) > 1
     assert Counting.seen[-1][0] == Counting.seen[-1][1]
@@ -160,9 +160,9 @@ def test_a_card_of_another_model_is_an_error(copy) -> None:
 
 def test_a_tokenizer_of_another_model_is_an_error(copy) -> None:
     from pipeline.config import Tokenizer
-    from pipeline.data.tokenizer import train_tokenizer
+    from pipeline.data.tokens.tokenizer import make_tokenizer
 
-    train_tokenizer(["a few words"], Tokenizer(vocabulary_size=300)).save(str(copy / "tokenizer.json"))
+    make_tokenizer(["a few words"], Tokenizer(vocabulary_size=300)).save(str(copy / "tokenizer.json"))
     assert "tokens and model.keras knows" in load_error(copy)
 
 

@@ -6,7 +6,7 @@ from tiny_steps import KINDS, make_recipe, make_tokens, view
 
 from pipeline.backbone import build_encoder, dimensions_of, load_backbone, save_backbone
 from pipeline.bundle import Bundle
-from pipeline.data.tokenizer import load_tokenizer
+from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.finetune import FinetuneResult, finetune
 from pipeline.progress import SilentProgress
 

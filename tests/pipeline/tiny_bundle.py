@@ -16,9 +16,9 @@ def make_bundle(folder: Path, seed: int = 0, labels: tuple[str, ...] = LABELS) -
     from models.encoder import PACKED_INPUT, Encoder, SegmentClassifier
     from pipeline.bundle import Bundle
     from pipeline.config import Tokenizer
-    from pipeline.data.tokenizer import train_tokenizer
+    from pipeline.data.tokens.tokenizer import make_tokenizer
 
-    tokenizer = train_tokenizer(TEXTS, Tokenizer(vocabulary_size=300))
+    tokenizer = make_tokenizer(TEXTS, Tokenizer(vocabulary_size=300))
     encoder = Encoder(tokenizer.get_vocab_size(), 1, 16, 2, 2, 16)
     model = SegmentClassifier(encoder, num_classes=len(labels), segments_per_row=4)
     model.build(PACKED_INPUT)

@@ -40,12 +40,18 @@ def assign(split: Split, groups: pa.Array, column: pa.Array | None = None, rows:
     Raises:
         SourceError: a row has no value, or one that the method cannot read; or there are too few dates to divide.
     """
+    return assign_at(split, place_groups(groups, split.salt), column, rows)
+
+
+def assign_at(
+    split: Split, positions: np.ndarray, column: pa.Array | None = None, rows: pa.Array | None = None
+) -> np.ndarray:
+    """Return the split of each row, (rows,) int8, by the place of its group, (rows,) uint64; else as `assign`."""
     method = split.method if split.method != "auto" else "hash" if column is None else "given"
     if method == "hash":
-        return by_hash(groups, split)
+        return _deal(positions, split)
     if column is None:
         raise SourceError(f"preprocess.split.method {method} needs a column, and there is none; set method: hash")
-    positions = place_groups(groups, split.salt)
     if method == "stratified":
         return _stratified(positions, _codes(column, rows), split)
     if method == "time":

@@ -1,27 +1,31 @@
 import numpy as np
 import pytest
 
-from pipeline.data.packing import PackedRows, pack
-from pipeline.data.shards import ShardedRows, write_shards
-from pipeline.data.tokenizer import MASK_ID, SPECIAL_TOKENS
+from pipeline.data.tokens.packing import PackedRows, pack
+from pipeline.data.tokens.ragged import Ragged
+from pipeline.data.tokens.shards import ShardedRows, write_index, write_shards
+from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.training.batches import BatchShape, LabelledBatches, MaskedBatches, shuffled_rows
 
-VOCABULARY, LENGTH = 500, 32
-FIRST = len(SPECIAL_TOKENS)
+VOCABULARY, LENGTH, FIRST, MASK_ID = 500, 32, 3, 2
+WORDS = Vocabulary(VOCABULARY, pad=0, start=1, mask=MASK_ID, separator=1, special=frozenset({0, 1, 2}))
 
 
 def make_rows(folder, documents: int) -> ShardedRows:
     random = np.random.default_rng(0)
     pieces = [
-        np.concatenate([[1], random.integers(FIRST, VOCABULARY, random.integers(2, 12))]).astype(np.uint16)
-        for _ in range(documents)
+        np.concatenate([[1], random.integers(FIRST, VOCABULARY, random.integers(2, 12))]) for _ in range(documents)
     ]
-    write_shards(pack(pieces, LENGTH, seed=0), folder, rows_per_shard=7)
+    return stored(pack(Ragged.of(pieces), LENGTH, seed=0, pad=0), folder)
+
+
+def stored(packed: PackedRows, folder) -> ShardedRows:
+    write_index(write_shards(packed, folder, 0, rows_per_shard=7), folder, packed.token_ids.shape[1])
     return ShardedRows(folder)
 
 
 def masked(rows: ShardedRows, seed: int = 3, shape: BatchShape | None = None) -> MaskedBatches:
-    return MaskedBatches(rows, shape or BatchShape(8, 4), VOCABULARY, mask_fraction=0.2, seed=seed)
+    return MaskedBatches(rows, shape or BatchShape(8, 4), WORDS, mask_fraction=0.2, seed=seed)
 
 
 def flat(batch, name: str) -> np.ndarray:
@@ -100,8 +104,8 @@ def test_of_the_hidden_tokens_eight_in_ten_are_masked_and_one_is_random(rows) ->
 def test_padding_and_special_tokens_are_never_asked_for(tmp_path) -> None:
     row = np.array([[1, 7, 1, 9, 0, 0, 0, 0, 0, 0]], np.uint16)
     segments = np.array([[1, 1, 2, 2, 0, 0, 0, 0, 0, 0]], np.uint16)
-    write_shards(PackedRows(row, segments, np.array([[0, 1]], np.int32)), tmp_path, 4)
-    batches = MaskedBatches(ShardedRows(tmp_path), BatchShape(3, 3), VOCABULARY, mask_fraction=0.5, seed=0)
+    rows = stored(PackedRows(row, segments, np.array([[0, 1]], np.int32)), tmp_path)
+    batches = MaskedBatches(rows, BatchShape(3, 3), WORDS, mask_fraction=0.5, seed=0)
     for step in range(20):
         batch = batches.batch(step)
         weights, targets = flat(batch, "weights"), flat(batch, "targets")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data.tokenizer import PAD_ID
+from pipeline.data.tokens.ragged import Ragged
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class PackedRows:
     """Documents side by side in rows of equal length.
 
     Attributes:
-        token_ids: (rows, sequence_length) uint16. `PAD_ID` where there is no document.
+        token_ids: (rows, sequence_length) uint16 or uint32. The pad token where there is no document.
         segment_ids: (rows, sequence_length) uint16. 0 where there is no document, else the document's number, from 1.
         documents: (rows, segments_per_row) int32. Which document a segment holds; -1 where there is none.
     """
@@ -29,40 +29,47 @@ class PackedRows:
 
 
 def pack(
-    documents: Sequence[np.ndarray], sequence_length: int, seed: int, max_segments: int | None = None
+    documents: Ragged, sequence_length: int, seed: int | Sequence[int], pad: int, max_segments: int | None = None
 ) -> PackedRows:
     """Return whole documents packed into rows; each goes to the fullest open row that still holds it.
 
     Best fit, in a seeded random order, so that neighbours in the input do not share a row.
 
     Args:
-        documents: sequence of (tokens,) uint16. Token ids; none longer than `sequence_length`.
+        documents: Ragged. Token ids; no document longer than `sequence_length`.
         sequence_length: int. Tokens in a row.
-        seed: int. Of the order.
+        seed: int, or several. Of the order.
+        pad: int. Token id that fills a row up.
         max_segments: int. Most documents in a row; None for no limit.
 
     Raises:
         ValueError: a document is empty or longer than a row.
     """
-    lengths = np.array([len(document) for document in documents], dtype=np.int64)
+    lengths = documents.lengths
     if len(lengths) and (lengths.min() < 1 or lengths.max() > sequence_length):
         raise ValueError(
             f"documents have {lengths.min()} to {lengths.max()} tokens; a row holds 1 to {sequence_length}"
         )
     order = np.random.default_rng(seed).permutation(len(lengths))
     rows = _assign_rows(lengths, order, sequence_length, max_segments or sequence_length)
-    width = max((len(row) for row in rows), default=1)
+    counts = np.array([len(row) for row in rows], np.int64)
     packed = PackedRows(
-        token_ids=np.full((len(rows), sequence_length), PAD_ID, np.uint16),
+        token_ids=np.full((len(rows), sequence_length), pad, documents.values.dtype),
         segment_ids=np.zeros((len(rows), sequence_length), np.uint16),
-        documents=np.full((len(rows), width), -1, np.int32),
+        documents=np.full((len(rows), int(counts.max(initial=1))), -1, np.int32),
     )
-    for number, row in enumerate(rows):
-        sizes = lengths[row]
-        used = int(sizes.sum())
-        packed.token_ids[number, :used] = np.concatenate([documents[index] for index in row])
-        packed.segment_ids[number, :used] = np.repeat(np.arange(1, len(row) + 1), sizes)
-        packed.documents[number, : len(row)] = row
+    if not rows:
+        return packed
+    placed = np.concatenate([np.array(row, np.int64) for row in rows])  # document numbers, row by row
+    segment = np.arange(len(placed)) - np.repeat(np.cumsum(counts) - counts, counts)  # place within the row
+    row = np.repeat(np.arange(len(rows)), counts)
+    packed.documents[row, segment] = placed
+    content = documents.take(placed)
+    sizes = lengths[placed]
+    used = np.bincount(row, weights=sizes, minlength=len(rows)).astype(np.int64)
+    filled = np.arange(sequence_length) < used[:, None]  # (rows, sequence_length)
+    packed.token_ids[filled] = content.values
+    packed.segment_ids[filled] = np.repeat(segment + 1, sizes)
     return packed
 
 
@@ -91,6 +98,10 @@ def _assign_rows(lengths: np.ndarray, order: np.ndarray, sequence_length: int, m
     return rows
 
 
-def cut(document: np.ndarray, sequence_length: int) -> list[np.ndarray]:
-    """Return a document as pieces of at most `sequence_length` tokens, none lost."""
-    return [document[start : start + sequence_length] for start in range(0, len(document), sequence_length)]
+def cut(documents: Ragged, sequence_length: int) -> Ragged:
+    """Return documents as pieces of at most `sequence_length` tokens, none lost."""
+    pieces = -(-documents.lengths // sequence_length)
+    first = np.repeat(np.cumsum(pieces) - pieces, pieces)
+    within = (np.arange(len(first)) - first) * sequence_length
+    starts = np.repeat(documents.offsets[:-1], pieces) + within
+    return Ragged(documents.values, np.append(starts, documents.offsets[-1]))

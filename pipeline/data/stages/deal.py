@@ -1,0 +1,197 @@
+"""Between stages 1 and 2, over all blocks at once: the split of every row, and which of equal rows stays.
+
+What is held in memory is a few bytes a row. Equal texts are found a part of the keys at a time, so that sorting them
+needs no more memory for more rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.config import Preprocess, TaskData
+from pipeline.data.stages.blocks import Block, Plan
+from pipeline.data.text.duplicates import first_of_equal
+from pipeline.data.text.splits import SPLITS, TRAIN, assign_at
+from pipeline.errors import SourceError
+
+# What became of a row in the corpus, where it is not its split.
+ELSEWHERE, FILTERED, EVALUATED, DUPLICATE, OVERLAP, NEAR_DUPLICATE = -1, -2, -3, -4, -5, -6
+REMOVED = {
+    EVALUATED: "equals a text that a task is judged on",
+    DUPLICATE: "duplicate",
+    OVERLAP: "overlaps a text that a task is judged on",
+    NEAR_DUPLICATE: "near duplicate",
+}
+# Of a task: not one of its rows, or a duplicate, or with a label that no training row has.
+ABSENT, REPEATED, UNSEEN = -1, -2, -3
+KEYS_PER_PART = 4_000_000
+
+
+@dataclass
+class TaskRows:
+    """The rows of one task.
+
+    Attributes:
+        splits: (rows,) int8. Of all blocks' rows; negative where a row is not used.
+        codes: (rows,) int32. Number of the label in `labels`; -1 where there is none.
+        labels: list of str. In the order of first appearance.
+        conflicts: int. Texts that carry more than one label.
+    """
+
+    splits: np.ndarray
+    codes: np.ndarray
+    labels: list[str]
+    conflicts: int = 0
+
+    def trained(self) -> list[str]:
+        """Return the labels that training rows carry, sorted: the classes."""
+        return sorted(self.labels[code] for code in np.unique(self.codes[self.splits == TRAIN]))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows each split has, and of what else there is how many."""
+        counts = {name: int((self.splits == split).sum()) for split, name in enumerate(SPLITS)}
+        return counts | {
+            "classes": len(self.trained()),
+            "duplicates": int((self.splits == REPEATED).sum()),
+            "conflicting_texts": self.conflicts,
+        }
+
+
+@dataclass
+class Deal:
+    """Where every row goes; rows are counted over all blocks.
+
+    Attributes:
+        starts: (blocks + 1,) int64. First row of each block.
+        splits: (rows,) int8. The split of each row.
+        corpus: (rows,) int8. The split of the rows that are pretrained on, else what became of them.
+        tasks: dict of str to TaskRows. By name.
+    """
+
+    starts: np.ndarray
+    splits: np.ndarray
+    corpus: np.ndarray
+    tasks: dict[str, TaskRows] = field(default_factory=dict)
+
+    def of(self, values: np.ndarray, block: Block) -> np.ndarray:
+        """Return the part of an array over all rows that belongs to a block."""
+        part: np.ndarray = values[self.starts[block.number] : self.starts[block.number + 1]]
+        return part
+
+
+def deal(plan: Plan, config: Preprocess) -> Deal:
+    """Return where every prepared row goes, near duplicates and overlaps not yet considered.
+
+    Of equal texts the test row stays before the validation row before the training row, then the first: what a task is
+    judged on is the same whatever else there is, and is not trained on.
+
+    Raises:
+        SourceError: a value of the split's column cannot be read.
+    """
+    starts = np.cumsum([0, *(len(plan.load("places", block)) for block in plan.blocks)])
+    splits = np.concatenate([np.empty(0, np.int8), *_splits(plan, config)])
+    dealt = Deal(starts, splits, np.full(len(splits), ELSEWHERE, np.int8))
+    dealt.tasks = {name: _task_rows(plan, dealt, data) for name, data in plan.tasks.items()}
+    for block in plan.blocks:
+        if block.in_corpus:
+            rules = pq.read_table(plan.file("prepared", block, ".parquet"), columns=["rule"])["rule"]
+            sound = pc.is_null(rules).to_numpy()
+            dealt.of(dealt.corpus, block)[:] = np.where(sound, dealt.of(splits, block), FILTERED)
+    for rows, keys in _key_parts(plan, dealt):
+        _deduplicate(dealt, rows, keys)
+    for task in dealt.tasks.values():
+        trained = np.unique(task.codes[task.splits == TRAIN])
+        task.splits[(task.splits > TRAIN) & ~np.isin(task.codes, trained)] = UNSEEN
+    return dealt
+
+
+def _deduplicate(dealt: Deal, rows: np.ndarray, keys: np.ndarray) -> None:
+    """Mark what is there already among rows (n,) of all, with their keys (n, 2)."""
+    judged = np.zeros(len(rows), bool)
+    for task in dealt.tasks.values():
+        present = np.flatnonzero(task.splits[rows] >= TRAIN)
+        mine = rows[present]
+        task.conflicts += _conflicts(keys[present], task.codes[mine])
+        kept = first_of_equal(keys[present], task.splits[mine])
+        task.splits[mine[~kept]] = REPEATED
+        judged |= task.splits[rows] > TRAIN
+    forbidden = np.isin(keys[:, 0], keys[judged, 0])
+    corpus = dealt.corpus[rows]
+    corpus[(corpus == TRAIN) & forbidden] = EVALUATED
+    present = np.flatnonzero(corpus >= TRAIN)
+    corpus[present[~first_of_equal(keys[present], corpus[present])]] = DUPLICATE
+    dealt.corpus[rows] = corpus
+
+
+def _conflicts(keys: np.ndarray, codes: np.ndarray) -> int:
+    """Return how many keys come with more than one label."""
+    order = np.lexsort((codes, keys[:, 1], keys[:, 0]))
+    same_key = (keys[order][1:] == keys[order][:-1]).all(axis=1)
+    changes = same_key & (codes[order][1:] != codes[order][:-1])
+    key_number = np.concatenate([[0], np.cumsum(~same_key)])
+    return len(np.unique(key_number[1:][changes]))
+
+
+def _key_parts(plan: Plan, dealt: Deal) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the rows of each part of all keys, (n,), in order, and their keys, (n, 2); equal keys share a part."""
+    parts = max(1, -(-len(dealt.splits) // KEYS_PER_PART))
+    for part in range(parts):
+        rows, keys = [np.empty(0, np.int64)], [np.empty((0, 2), np.uint64)]
+        for block in plan.blocks:
+            found = plan.load("keys", block)
+            chosen = np.flatnonzero(found[:, 1] % np.uint64(parts) == part)
+            rows.append(chosen + dealt.starts[block.number])
+            keys.append(found[chosen])
+        yield np.concatenate(rows), np.concatenate(keys)
+
+
+def _splits(plan: Plan, config: Preprocess) -> Iterator[np.ndarray]:
+    """Yield the splits of the rows of each source, or of each block where that is the same."""
+    for source in dict.fromkeys(block.source for block in plan.blocks):
+        blocks = [block for block in plan.blocks if block.source == source]
+        method, column = config.split.method, config.split.column or "split"
+        if method == "auto":
+            method = "given" if _has_split(plan, blocks) else "hash"
+        if method == "hash":
+            yield from (assign_at(config.split, plan.load("places", block)) for block in blocks)
+            continue
+        places = np.concatenate([plan.load("places", block) for block in blocks])
+        tables = [
+            pq.read_table(plan.file("prepared", block, ".parquet"), columns=["row_id", column]) for block in blocks
+        ]
+        whole = pa.concat_tables(tables)
+        yield assign_at(config.split, places, whole[column], whole["row_id"])
+
+
+def _has_split(plan: Plan, blocks: list[Block]) -> bool:
+    found = (pq.read_table(plan.file("prepared", block, ".parquet"), columns=["split"])["split"] for block in blocks)
+    return any(column.null_count < len(column) for column in found)
+
+
+def _task_rows(plan: Plan, dealt: Deal, data: TaskData) -> TaskRows:
+    task = TaskRows(np.full_like(dealt.splits, ABSENT), np.full(len(dealt.splits), -1, np.int32), [])
+    numbers: dict[str, int] = {}
+    for block in plan.blocks:
+        if block.source != data.source:
+            continue
+        columns = list(dict.fromkeys(["row_id", "text", data.label, *data.where]))
+        table = pq.read_table(plan.file("prepared", block, ".parquet"), columns=columns)
+        used = pc.and_(pc.is_valid(table[data.label]), pc.not_equal(pc.utf8_trim_whitespace(table["text"]), ""))
+        for column, value in data.where.items():
+            used = pc.and_(used, pc.fill_null(pc.equal(table[column], value), False))
+        coded = table[data.label].combine_chunks().dictionary_encode()
+        known = [numbers.setdefault(label, len(numbers)) for label in coded.dictionary.to_pylist()]
+        mask = used.to_numpy()
+        codes = np.array(known, np.int32)[coded.indices.to_numpy(zero_copy_only=False)[mask].astype(np.int64)]
+        dealt.of(task.codes, block)[mask] = codes
+        dealt.of(task.splits, block)[mask] = dealt.of(dealt.splits, block)[mask]
+    if not numbers:
+        raise SourceError(f"no row of source {data.source!r} has a value in column {data.label!r}; name another label")
+    task.labels = list(numbers)
+    return task
