@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from pipeline.config.section import Fraction, Section
 
@@ -14,13 +14,34 @@ Share = Annotated[float, Field(gt=0, lt=0.5)]
 class Clean(Section):
     """Repairs of every text, in the corpus and in the tasks."""
 
-    repair: bool = Field(True, description="undo encoding damage (`cafÃ©`), HTML entities and invisible characters")
+    repair: bool = Field(
+        True, description="undo encoding damage (`cafÃ©`), HTML entities, control and invisible characters"
+    )
     redact: list[Literal["email", "phone", "ip_address", "credit_card", "iban", "us_ssn", "url"]] = Field(
         default_factory=list, description="personal data to replace by `<EMAIL>` and the like; default: none"
     )
     boilerplate: list[str] = Field(
-        default_factory=list, description="regular expressions; a line that matches one is removed from its text"
+        default_factory=list,
+        description="regular expressions (RE2); a line in which one is found is removed from its text",
     )
+
+    @field_validator("boilerplate")
+    @classmethod
+    def _expressions_compile(cls, patterns: list[str]) -> list[str]:
+        if patterns:
+            import pyarrow as pa
+            import pyarrow.compute as pc
+        for pattern in patterns:
+            try:
+                pc.match_substring_regex(pa.array([""]), pattern)
+            except pa.ArrowInvalid as error:
+                raise ValueError(
+                    f"{pattern!r} is no regular expression of RE2 ({error}); expected one such as ^Page [0-9]+$, "
+                    "without look-around or back references"
+                ) from error
+            if pc.match_substring_regex(pa.array([""]), pattern)[0].as_py():
+                raise ValueError(f"{pattern!r} is found in every line, even an empty one; name what a line must have")
+        return patterns
 
 
 class Filters(Section):
@@ -33,7 +54,7 @@ class Filters(Section):
     max_words: PositiveInt | None = Field(None, description="most words")
     max_mean_word_length: Annotated[float, Field(gt=0)] | None = Field(None, description="characters a word, at most")
     min_alphabetic_share: Fraction | None = Field(None, description="least share of words with a letter")
-    max_symbol_share: Fraction | None = Field(None, description="most `#` and ellipses a word")
+    max_symbol_share: Fraction | None = Field(None, description="most `#`, and most ellipses, a word")
     max_bullet_share: Fraction | None = Field(None, description="most lines that begin with a bullet")
     max_repeated_line_share: Fraction | None = Field(None, description="most lines that repeat another of the document")
     max_repeated_word_share: Fraction | None = Field(None, description="largest share of the commonest word")
@@ -41,7 +62,7 @@ class Filters(Section):
 
 
 class NearDuplicates(Section):
-    """MinHash LSH over word n-grams (Broder 1997): texts alike to the threshold form clusters, and the first is kept."""
+    """MinHash LSH over word n-grams (Broder 1997): alike texts form clusters, and the first is kept."""
 
     threshold: Annotated[float, Field(ge=0.5, lt=1.0)] = Field(0.8, description="Jaccard similarity of the n-grams")
     ngram: Annotated[int, Field(ge=1, le=20)] = Field(5, description="words in an n-gram; shorter texts are left alone")
