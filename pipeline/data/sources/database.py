@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ READS = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*(?:select|with|values|table)
 DIALECTS = {"postgres": "postgresql", "mssql": "mssql+pymssql", "mysql": "mysql"}
 
 
-def read_query(name: str, source: SqlSource) -> Iterator[Batch]:
+def read_query(name: str, source: SqlSource) -> Generator[Batch]:
     """Yield the rows of a source's query, numbered from 1; the first batch has the columns even without rows.
 
     Raises:
@@ -37,17 +37,30 @@ def read_query(name: str, source: SqlSource) -> Iterator[Batch]:
     url = _url(where, source, secrets)
     if url.get_backend_name() == "sqlite":
         _require_database(where, url)
-    done = 0
-    with _explained(where, url, secrets, lambda: done):
-        engine = sa.create_engine(url, poolclass=sa.NullPool)
-        with engine.connect() as connection:
-            result = _execute(connection, source.query)
-            columns = _columns(where, list(result.keys()))
-            yield Batch([], dict.fromkeys(columns, ()))
-            for rows in _piled(result):
-                values = zip(*rows, strict=True)
-                yield Batch(range(done + 1, done + len(rows) + 1), dict(zip(columns, values, strict=True)))
-                done += len(rows)
+    fetched = 0
+
+    def partitions(result: sa.CursorResult[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+        nonlocal fetched
+        for rows in result.partitions(FETCH):
+            fetched += len(rows)
+            yield rows
+
+    with _explained(where, url, secrets, lambda: fetched), _engine(url).connect() as connection:
+        result = _execute(connection, source.query)
+        columns = _columns(where, list(result.keys()))
+        yield Batch([], dict.fromkeys(columns, ()))
+        done = 0
+        for rows in _piled(partitions(result)):
+            values = zip(*rows, strict=True)
+            yield Batch(range(done + 1, done + len(rows) + 1), dict(zip(columns, values, strict=True)))
+            done += len(rows)
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    try:
+        return sa.create_engine(url, poolclass=sa.NullPool)
+    except (TypeError, ValueError) as error:
+        raise sa.exc.ArgumentError(str(error)) from None
 
 
 def _execute(connection: sa.Connection, query: str) -> sa.CursorResult[Any]:
@@ -60,11 +73,11 @@ def _execute(connection: sa.Connection, query: str) -> sa.CursorResult[Any]:
     return connection.exec_driver_sql(query, execution_options=options)
 
 
-def _piled(result: sa.CursorResult[Any]) -> Iterator[list[Sequence[Any]]]:
-    """Yield rows in lists of at most `ROWS` or about `BYTES`."""
+def _piled(partitions: Iterator[Sequence[Sequence[Any]]]) -> Iterator[list[Sequence[Any]]]:
+    """Yield rows in lists of at most `ROWS` and about `BYTES`."""
     pile: list[Sequence[Any]] = []
     size = 0
-    for rows in result.partitions(FETCH):
+    for rows in partitions:
         if len(pile) + len(rows) > ROWS or size >= BYTES:
             yield pile
             pile, size = [], 0
@@ -152,16 +165,14 @@ def _require_database(where: str, url: sa.URL) -> None:
 
 
 @contextmanager
-def _explained(where: str, url: sa.URL, secrets: Secrets, done: Any) -> Iterator[None]:
+def _explained(where: str, url: sa.URL, secrets: Secrets, fetched: Callable[[], int]) -> Iterator[None]:
     try:
         yield
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
-        place = f"breaks off after row {done():,}" if done() else "cannot be read"
-        message = (
-            f"{where}: {url.render_as_string(hide_password=True)} {place}: {secrets.hide(cause)}; check the address, "
-            "the query, and whether the database's driver is installed"
-        )
-    else:
-        return
-    raise SourceError(secrets.hide_in(message))
+        place = f"breaks off after row {fetched():,}" if fetched() else "cannot be read"
+        raise SourceError(
+            secrets.hide_in(f"{where}: {url.set(query={}).render_as_string(hide_password=True)} {place}: ")
+            + secrets.hide(cause)
+            + "; check the address, the query, and whether the database's driver is installed"
+        ) from None

@@ -20,6 +20,7 @@ from pipeline.data.sources.secrets import Secrets
 from pipeline.errors import SourceError
 
 BUFFER = 2**20
+NOT_FOUND = 404
 # What file systems tell of a file that changes with it.
 SIGNS = ("size", "mtime", "ino", "last_modified", "lastmodified", "last-modified", "updated", "version_id")
 # Those that stand for the content: no two contents of one file share them.
@@ -85,18 +86,16 @@ class File:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
+        where = f"data.sources.{self.source}: {self.address}"
         try:
             yield
-        except FileNotFoundError:
-            raise SourceError(
-                f"data.sources.{self.source}: {self.address} is gone since the run began to read the source; put it "
-                "back, and run again"
-            ) from None
         # The libraries of file systems raise whatever they like, and show their options.
         except Exception as error:
-            raise SourceError(
-                f"data.sources.{self.source}: {self.address} cannot be read: {self.secrets.hide(error)}"
-            ) from None
+            if _is_missing(error):
+                message = f"{where} is gone since the run began to read the source; put it back, and run again"
+            else:
+                message = f"{where} cannot be read: {self.secrets.hide(_root(error))}"
+            raise SourceError(message) from None
 
 
 class _Stream(io.RawIOBase):
@@ -192,7 +191,8 @@ class _Pattern:
         self.source, self.where, self.split, self.pattern, self.secrets = source, where, split, pattern, secrets
         self.local = "://" not in pattern
         with self._explained():
-            self.system, self.path = fsspec.url_to_fs(pattern, **storage)
+            self.system, path = fsspec.url_to_fs(pattern, **storage)
+            self.path = str(path)
             self.system.invalidate_cache()
 
     def fixed_folder(self) -> list[str]:
@@ -243,15 +243,26 @@ class _Pattern:
     def _explained(self, missing: str | None = None) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError as error:
-            raise SourceError(missing or f"{self.where}: {self.secrets.hide(error)}; check the path") from None
         # The libraries of file systems raise whatever they like, and show their options.
         except Exception as error:
+            if missing and _is_missing(error):
+                raise SourceError(missing) from None
             raise SourceError(
-                f"{self.where}: {self.pattern!r} cannot be reached: {self.secrets.hide(error)}; check the address and "
-                "`storage`"
+                f"{self.where}: {self.pattern!r} cannot be reached: {self.secrets.hide(_root(error))}; check the "
+                "address and `storage`"
             ) from None
 
 
+def _root(error: BaseException) -> BaseException:
+    """Return what made the error: some file systems call every failure a missing file."""
+    return _root(error.__cause__) if error.__cause__ else error
+
+
+def _is_missing(error: BaseException) -> bool:
+    root = _root(error)
+    return "NotFound" in type(root).__name__ or getattr(root, "status", None) == NOT_FOUND
+
+
 def _shown(path: str) -> str:
+    """Return a local path as people would write it."""
     return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path

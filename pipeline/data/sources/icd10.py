@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -37,7 +37,7 @@ class _Place:
     seventh: bool = False
 
 
-def batches() -> Iterator[Batch]:
+def batches() -> Generator[Batch]:
     """Yield every text of the classification, in the order of the file, numbered from 1.
 
     Columns, besides `text`: `kind` (description, inclusion_term, note), `code` (with its dot; of a section its range,

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.data.sources.batches import BYTES, ROWS, Batch
 from pipeline.errors import SourceError
 
-# Without it, a column chunk is read whole, and a file may have a single one.
+# Without a buffer of its own, and with pre_buffer, a column chunk is read whole, and a file may have a single one.
 BUFFER = 2**20
 
 
@@ -23,7 +23,7 @@ def read_parquet(stream: io.BufferedReader, wanted: Sequence[str] | None, addres
     """
     done = 0
     try:
-        file = pq.ParquetFile(stream, buffer_size=BUFFER)
+        file = pq.ParquetFile(stream, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True)
         names = [name for name in file.schema_arrow.names if wanted is None or name in wanted]
         columns = {name: pa.array([], pa.string()) for name in file.schema_arrow.names}
         yield Batch([], columns)

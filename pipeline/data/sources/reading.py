@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 import pyarrow as pa
 
@@ -78,21 +79,22 @@ def _file_tables(name: str, source: FilesSource) -> Iterator[pa.Table]:
 
 
 def _tables(
-    batches: Iterator[Batch], wanted: Columns, where: str, place: Place, columns_vary: bool = False
+    batches: Generator[Batch], wanted: Columns, where: str, place: Place, columns_vary: bool = False
 ) -> Iterator[pa.Table]:
     """Yield the batches as tables; check the columns at the first, or at the end where each row may have its own."""
     seen: dict[str, None] = {}
-    for number, batch in enumerate(batches):
-        seen |= dict.fromkeys(batch.columns)
-        if not columns_vary and not number:
-            check_columns(where, wanted, list(seen), splits=place.split is not None)
-        if batch.numbers:
-            yield from _cut(to_table(batch, wanted, place))
+    with closing(batches):
+        for number, batch in enumerate(batches):
+            seen |= dict.fromkeys(batch.columns)
+            if not columns_vary and not number:
+                check_columns(where, wanted, list(seen), splits=place.split is not None)
+            if batch.numbers:
+                yield from _cut(to_table(batch, wanted, place))
     if columns_vary and seen:
         check_columns(where, wanted, list(seen), splits=place.split is not None)
 
 
-def _batches(file: File, kind: str, source: FilesSource) -> Iterator[Batch]:
+def _batches(file: File, kind: str, source: FilesSource) -> Generator[Batch]:
     if file.size() == 0:
         return
     with file.open() as stream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 from pipeline.config.settings import VARIABLE, resolve_secrets
 
@@ -26,8 +26,8 @@ class Secrets:
 
     def add(self, value: str | None) -> None:
         """Remember a secret, as it is and as it stands in an address."""
-        if value:
-            self.values |= {value, quote(value), quote(value, safe=""), quote_plus(value), repr(value)[1:-1]}
+        for form in {value, unquote(value)} if value else ():
+            self.values |= {form, quote(form), quote(form, safe=""), quote_plus(form), repr(form)[1:-1]}
 
     def hide(self, error: BaseException) -> str:
         """Return kind and message of an error, without the secrets."""

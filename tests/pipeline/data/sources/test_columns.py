@@ -125,3 +125,25 @@ def test_an_empty_partition_is_told_and_all_of_them_are_an_error(tmp_path, caplo
     ]
     with pytest.raises(SourceError, match=r"b\.csv holds no rows; .*c\.csv is empty \(0 bytes\)"):
         read(path=str(tmp_path / "[bc].csv"))
+
+
+def test_a_parquet_file_that_is_damaged_names_file_and_row(tmp_path):
+    path = tmp_path / "r.parquet"
+    table = pa.table({"text": [f"text {number:06}" for number in range(70_000)]})
+    pq.write_table(table, path, row_group_size=65_536, compression="none", use_dictionary=False)
+    data = path.read_bytes()
+    path.write_bytes(data[:-2000])
+    with pytest.raises(SourceError, match=r"r\.parquet is not a sound Parquet file \(after 0 rows: "):
+        read(path=str(path))
+    second = data.index(b"text 065536") - 40
+    path.write_bytes(data[:second] + b"\xff" * 36 + data[second + 36 :])
+    with pytest.raises(SourceError, match=r"r\.parquet is not a sound Parquet file \(after 65,536 rows: "):
+        read(path=str(path))
+
+
+def test_a_row_group_of_any_size_comes_in_bounded_tables(tmp_path):
+    table = pa.table({"text": ["x" * 2**20] * 60, "label": range(60)})
+    pq.write_table(table, tmp_path / "r.parquet", row_group_size=60, use_dictionary=False)
+    tables = list(read_source("s", FilesSource(path=str(tmp_path / "r.parquet"))))
+    assert max(table.nbytes for table in tables) < 40 * 2**20
+    assert [row_id for table in tables for row_id in table["row_id"].to_pylist()] == [f"s:{n}" for n in range(1, 61)]
