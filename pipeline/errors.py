@@ -39,3 +39,7 @@ class Interrupted(TradewindError):
 
 class TrainingError(TradewindError):
     """Training cannot go on: the loss is not a number, or a batch cannot be made."""
+
+
+class DriftError(TradewindError):
+    """The data cannot be compared with what the champion was trained on, so nothing is known of their drift."""

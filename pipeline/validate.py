@@ -43,7 +43,7 @@ def validate(recipe: Recipe, out: Path, progress: Progress) -> ValidateResult:
     """Check the recipe's sources; write the sound rows, the quarantine, statistics, checks and pages to `out`.
 
     Files: rows/<source>/00000.parquet and so on (see `pipeline.data.rows`), quarantine.jsonl, statistics.json,
-    checks.json, data_docs/index.html.
+    checks.json, data_docs/index.html, data_docs/statistics.html, reference/ (what `drift` compares with later).
 
     Raises:
         SourceError: a source is missing, empty or unreadable, or lacks a column that the recipe names.

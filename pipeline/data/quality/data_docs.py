@@ -12,11 +12,11 @@ import re
 from collections.abc import Mapping
 from html import escape
 from html.parser import HTMLParser
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pipeline.data.quality.expectations import Outcome, Page
+from pipeline.data.quality.pages import render, statistics_page, stylesheet
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 LOADING = {"script", "style", "link", "iframe", "img", "embed", "object", "video", "audio", "source", "base"}
@@ -26,20 +26,16 @@ STATUS = {True: "passed", False: "failed", None: "broke down"}
 
 
 def write(folder: Path, pages: list[Page], outcomes: list[Outcome], statistics: Mapping[str, Any]) -> None:
-    """Write `index.html` and one page per suite to `folder`."""
-    from jinja2 import Environment
-
+    """Write `index.html`, `statistics.html` and one page per suite to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    style = files(__package__).joinpath("data_docs.css").read_text("utf-8")
+    style = stylesheet()
     names = {page.title: re.sub(r"[^a-z0-9]+", "-", page.title.lower()).strip("-") + ".html" for page in pages}
     for page in pages:
         (folder / names[page.title]).write_text(offline(page.title, page.html, style), encoding="utf-8")
-    template = files(__package__).joinpath("data_docs.html.jinja").read_text("utf-8")
-    index = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
-    html = index.render(
-        style=style, pages=names, sources=statistics, checks=[_row(outcome) for outcome in _worst_first(outcomes)]
-    )
-    (folder / "index.html").write_text(html, encoding="utf-8")
+    checks = [_row(outcome) for outcome in _worst_first(outcomes)]
+    index = render("data_docs.html.jinja", pages=names, sources=statistics, checks=checks)
+    (folder / "index.html").write_text(index, encoding="utf-8")
+    (folder / "statistics.html").write_text(statistics_page(statistics), encoding="utf-8")
 
 
 def offline(title: str, html: str, style: str) -> str:

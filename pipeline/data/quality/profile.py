@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.data.quality import words
-from pipeline.data.quality.spool import Spool, group_starts, hash_strings, merge_counts, quantile
+from pipeline.data.quality.lengths import length_ranges, merge_counts, quantiles
+from pipeline.data.quality.spool import Spool, group_starts, hash_strings
 from pipeline.data.quality.words import ChunkWords, Lexicon, Vocabulary, split_words
 
-QUANTILES = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99, "max": 1.0}
 SAMPLE = 2_000
 SAMPLE_CHARACTERS = 5_000
 MOST_LABELS = 100_000
@@ -53,12 +53,17 @@ class Chunk:
 
     @cached_property
     def held(self) -> np.ndarray:
-        """Which rows are held out, (rows,) bool: those given for validation and test, or else a tenth by hash."""
+        """Which rows the source gives for validation and test, (rows,) bool."""
         if not self.given_splits:
-            drawn: np.ndarray = self.hashes % 10 == 0
-            return drawn
+            return np.zeros(len(self.table), bool)
         found: np.ndarray = pc.is_in(self.table["split"], pa.array(HELD_SPLITS)).to_numpy()
         return found
+
+    @cached_property
+    def folds(self) -> np.ndarray:
+        """Which of ten parts each row is in, by the hash of its text, (rows,) int64."""
+        parts: np.ndarray = (self.hashes % words.FOLDS).astype(np.int64)
+        return parts
 
     @cached_property
     def words(self) -> ChunkWords:
@@ -95,7 +100,7 @@ class Profile:
 
     def __init__(self, folder: Path) -> None:
         self.rows = 0
-        self.held = "a tenth of the texts, drawn by hash"
+        self.held = "each tenth of the texts, drawn by hash"
         self.characters: dict[int, int] = {}
         self.word_counts: dict[int, int] = {}
         self.vocabulary = Vocabulary(folder / "words")
@@ -109,7 +114,7 @@ class Profile:
         self.rows += int(rows.sum())
         merge_counts(self.characters, chunk.characters[rows])
         merge_counts(self.word_counts, chunk.words.counts[rows])
-        self.vocabulary.add(chunk.words, rows & ~chunk.held, rows & chunk.held)
+        self.vocabulary.add(chunk.words, rows, chunk.held, chunk.folds)
         self.sample.add(chunk, rows)
         self.texts.add(chunk.hashes[rows], splits=np.where(chunk.held[rows], HELD, TRAIN))
 
@@ -138,6 +143,7 @@ class Profile:
             "repeated_texts": self.rows - distinct,
             "characters": quantiles(self.characters),
             "words": quantiles(self.word_counts),
+            "length_ranges": length_ranges(self.characters),
             "vocabulary": words.statistics(self.lexicon, self.held),
         }
 
@@ -211,14 +217,3 @@ def count_reasons(reasons: Iterable[str]) -> Counter[str]:
 def ranked(counts: Mapping[str, int]) -> dict[str, int]:
     """Return the counts, largest first."""
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
-
-
-def quantiles(histogram: Mapping[int, int]) -> dict[str, float]:
-    """Return the quantiles, mean and total of `value -> how often`."""
-    if not histogram:
-        return {}
-    values = np.array(sorted(histogram), np.int64)
-    counts = np.array([histogram[value] for value in values.tolist()], np.int64)
-    figures = {name: round(quantile(values, counts, share), 2) for name, share in QUANTILES.items()}
-    total = int((values * counts).sum())
-    return figures | {"mean": round(total / int(counts.sum()), 2), "total": total}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -124,18 +123,3 @@ class FirstRows:
         np.save(path, values)
         stored: np.ndarray = np.load(path, mmap_mode="r")
         return stored
-
-
-def quantile(values: np.ndarray, counts: np.ndarray, share: float) -> float:
-    """Return the quantile of `values` (sorted, each `counts` times), between neighbours as NumPy does by default."""
-    ends = np.cumsum(counts)
-    place = share * (int(ends[-1]) - 1)
-    low, high = values[np.searchsorted(ends, [np.floor(place), np.ceil(place)], side="right")]
-    return float(low + (high - low) * (place - np.floor(place)))
-
-
-def merge_counts(total: dict[Any, int], values: np.ndarray) -> None:
-    """Add how often each of the values occurs to `total`."""
-    found, counts = np.unique(values, return_counts=True)
-    for value, count in zip(found.tolist(), counts.tolist(), strict=True):
-        total[value] = total.get(value, 0) + count

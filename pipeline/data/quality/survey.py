@@ -23,6 +23,7 @@ from pipeline.data.quality.checks import REPEATS, Check
 from pipeline.data.quality.expectations import Inspector
 from pipeline.data.quality.own import OwnChecks, column_of, require_known_columns
 from pipeline.data.quality.profile import Chunk, Labels, Profile, count_reasons
+from pipeline.data.quality.reference import make_reference, save
 from pipeline.data.quality.spool import FirstRows, Spool, hash_strings
 from pipeline.data.rows import RowsWriter
 from pipeline.data.sources import require_columns
@@ -75,7 +76,7 @@ class Survey:
     ) -> None:
         folder = out / "scratch" / name
         folder.mkdir(parents=True)
-        self.name, self.source, self.checks, self.inspector = name, source, checks, inspector
+        self.name, self.source, self.checks, self.inspector, self.out = name, source, checks, inspector, out
         self.columns: dict[str, None] = {}
         self.asked = checks.columns.get(name, {})
         self.id_column: str | None = getattr(source, "id", None)
@@ -136,6 +137,8 @@ class Survey:
         for task in self.tasks:
             task.suite.close()
         self.own.close(list(self.columns))
+        for task in self.tasks:
+            save(make_reference(task.profile, task.labels), self.out / "reference", task.name)
         return verdicts.conclude(self)
 
     def _row_checks(self) -> list[Check]:

@@ -23,6 +23,7 @@ LONGEST = 64  # characters of a word that are told apart
 NAMED = 500_000  # words whose text is remembered; beyond it the rarest are forgotten
 TOP = 50
 KNOWN = 50_000  # words that a later drift check knows
+FOLDS = 10
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,14 @@ class ChunkWords:
         """Return how often each word occurs in the texts that the mask selects, (distinct,) int64."""
         codes = self.codes[np.repeat(texts, self.counts)]
         return np.bincount(codes[codes >= 0], minlength=len(self.words))
+
+    def folds(self, texts: np.ndarray, fold: np.ndarray) -> np.ndarray:
+        """Return in which folds (bits) each word occurs, (distinct,) uint16; `fold` (texts,) is each text's."""
+        chosen = np.repeat(texts, self.counts) & (self.codes >= 0)
+        cells = self.codes[chosen].astype(np.int64) * FOLDS + np.repeat(fold, self.counts)[chosen]
+        occurs = np.bincount(cells, minlength=len(self.words) * FOLDS).reshape(-1, FOLDS) > 0
+        bits: np.ndarray = occurs @ (1 << np.arange(FOLDS))
+        return bits.astype(np.uint16)
 
 
 def split_words(texts: pa.Array) -> ChunkWords:
@@ -64,63 +73,70 @@ class Lexicon:
     Attributes:
         distinct: int. Different words.
         words: int. Words in all.
-        unknown: float. Share of the held-out words that the rest has not; 0 without any.
-        known: (n, 2) uint64. Hashes of the commonest words of the rest, and how often they occur in it.
-        unlisted: float. Share of the held-out words that are not among `known`.
+        known: (n, 2) uint64. Hashes of the KNOWN commonest words, and how often they occur.
+        expected_unknown: float. Share of the words of one tenth of the texts that are not among `known` of the others,
+            on average over the tenths: what new texts of the same kind would have.
+        out_of_vocabulary: float. Share of the held-out words that the rest has not; of each tenth, where none is given.
         top: dict of str to int. The commonest words.
     """
 
     distinct: int
     words: int
-    unknown: float
     known: np.ndarray
-    unlisted: float
+    expected_unknown: float
+    out_of_vocabulary: float
     top: dict[str, int]
 
 
 class Vocabulary:
-    """Counts words, those of a held-out part apart from the rest."""
+    """Counts words: all, those of a held-out part, and in which tenths of the texts they occur."""
 
     def __init__(self, folder: Path) -> None:
-        self.spool = Spool(folder, [("rest", "u4"), ("held", "u4")])
+        self.spool = Spool(folder, [("times", "u4"), ("held", "u4"), ("folds", "u2")])
         self.named: dict[str, int] = {}
 
-    def add(self, chunk: ChunkWords, rest: np.ndarray, held: np.ndarray) -> None:
-        """Count the words of a chunk's texts in the two masks, each (texts,) bool."""
-        in_rest, in_held = chunk.times(rest), chunk.times(held)
-        total = in_rest + in_held
-        present = np.flatnonzero(total)
-        self.spool.add(chunk.hashes[present], rest=in_rest[present], held=in_held[present])
-        for place, times in zip(present.tolist(), total[present].tolist(), strict=True):
+    def add(self, chunk: ChunkWords, rows: np.ndarray, held: np.ndarray, fold: np.ndarray) -> None:
+        """Count the words of the texts that `rows` selects; `held` says which are held out, `fold` numbers tenths."""
+        times = chunk.times(rows)
+        present = np.flatnonzero(times)
+        self.spool.add(
+            chunk.hashes[present],
+            times=times[present],
+            held=chunk.times(rows & held)[present],
+            folds=chunk.folds(rows, fold)[present],
+        )
+        for place, count in zip(present.tolist(), times[present].tolist(), strict=True):
             word = chunk.words[place]
-            self.named[word] = self.named.get(word, 0) + times
+            self.named[word] = self.named.get(word, 0) + count
         least = 2
         while len(self.named) > NAMED:
-            self.named = {word: times for word, times in self.named.items() if times >= least}
+            self.named = {word: count for word, count in self.named.items() if count >= least}
             least *= 2
 
     def lexicon(self) -> Lexicon:
-        """Return the figures; the counts of the commonest words are exact while fewer than NAMED are known."""
-        distinct = rest = held = unknown = 0
-        known = np.empty((0, 3), np.uint64)  # hash, times in the rest, times held out
+        """Return the figures; which words are the commonest is exact while fewer than NAMED are known."""
+        distinct = total = held = new = alone = 0
+        known = np.empty((0, 3), np.int64)  # hash as int64, times, whether in one tenth only
         for records in self.spool.parts():
             starts = group_starts(records)
             if not len(starts):
                 continue
-            in_rest = np.add.reduceat(records["rest"].astype(np.uint64), starts)
-            in_held = np.add.reduceat(records["held"].astype(np.uint64), starts)
-            distinct, rest, held = distinct + len(starts), rest + int(in_rest.sum()), held + int(in_held.sum())
-            unknown += int(in_held[in_rest == 0].sum())
-            found = np.stack([records["key"][starts], in_rest, in_held], axis=1)[in_rest > 0]
+            times = np.add.reduceat(records["times"].astype(np.int64), starts)
+            in_held = np.add.reduceat(records["held"].astype(np.int64), starts)
+            folds = np.bitwise_or.reduceat(records["folds"], starts)
+            single = (folds & (folds - 1)) == 0
+            distinct, total, held = distinct + len(starts), total + int(times.sum()), held + int(in_held.sum())
+            new, alone = new + int(in_held[in_held == times].sum()), alone + int(times[single].sum())
+            found = np.stack([records["key"][starts].view(np.int64), times, single], axis=1)
             known = np.concatenate([known, found])
-            known = known[np.lexsort((known[:, 0], -known[:, 1].astype(np.int64)))][:KNOWN]
-        listed = int(known[:, 2].sum())
+            known = known[np.lexsort((known[:, 0], -known[:, 1]))][:KNOWN]
+        listed = int(known[known[:, 2] == 0][:, 1].sum())
         return Lexicon(
             distinct=distinct,
-            words=rest + held,
-            unknown=unknown / held if held else 0.0,
-            known=known[:, :2],
-            unlisted=(held - listed) / held if held else 0.0,
+            words=total,
+            known=known[:, :2].astype(np.uint64),
+            expected_unknown=(total - listed) / total if total else 0.0,
+            out_of_vocabulary=new / held if held else alone / total if total else 0.0,
             top=self._top(),
         )
 
@@ -135,6 +151,6 @@ def statistics(lexicon: Lexicon, held: str) -> dict[str, Any]:
         "words": lexicon.words,
         "distinct_words": lexicon.distinct,
         "held_out": held,
-        "out_of_vocabulary": round(lexicon.unknown, 6),
+        "out_of_vocabulary": round(lexicon.out_of_vocabulary, 6),
         "top_words": lexicon.top,
     }

@@ -63,8 +63,17 @@ def site(tmp_path_factory):
         "quarantined": 0,
         "distinct_texts": 2,
         "characters": {"median": 4.0, "max": 80.0},
+        "words": {"median": 1.0, "max": 5.0},
+        "length_ranges": [[4, 9, 2], [10, 80, 1]],
+        "vocabulary": {
+            "words": 7,
+            "distinct_words": 6,
+            "held_out": "x",
+            "out_of_vocabulary": 0.5,
+            "top_words": {"fine": 2, "<img": 1},
+        },
         "quarantined_by_reason": {"empty text": 2},
-        "tasks": {"t": {"rows": 3, "labels": {HOSTILE: 2, "neg": 1}}},
+        "tasks": {"t": {"rows": 3, "labels": {HOSTILE: 2, "neg": 1}, "shares": {HOSTILE: 2 / 3, "neg": 1 / 3}}},
     }
     data_docs.write(folder, inspector.pages, outcomes, {"r": figures})
     return folder
@@ -72,7 +81,7 @@ def site(tmp_path_factory):
 
 def test_nothing_is_loaded_from_anywhere(site):
     pages = sorted(site.rglob("*"))
-    assert [page.name for page in pages] == ["index.html", "r-sound-rows.html"]
+    assert [page.name for page in pages] == ["index.html", "r-sound-rows.html", "statistics.html"]
     for page in pages:
         found = Loads(page.read_text())
         assert found.fetched == [], page
@@ -92,6 +101,14 @@ def test_rows_with_markup_are_shown_as_text(site):
     assert HOSTILE in found.text
     assert "every text once" in found.text
     assert HOSTILE in Loads((site / "index.html").read_text()).text
+
+
+def test_pictures_have_a_bar_for_every_value_and_show_names_as_text(site):
+    found = Loads((site / "statistics.html").read_text())
+    assert "<script src=http://evil" in found.text
+    assert found.open.count("rect") == 2 + 2 + 2  # lengths, words, labels
+    assert "66.7%" in found.text
+    assert "img" not in found.open
 
 
 def test_index_shows_each_check_with_the_failed_first(site):

@@ -1,0 +1,152 @@
+"""Drift: how far the rows moved from those that each task's champion was trained on.
+
+A comparison that cannot be made is an error, never a pass. Only without a champion, or with
+`data.drift.reference: off`, is there nothing to compare, which is said.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Drift, Recipe
+from pipeline.data.quality import shift
+from pipeline.data.quality.pages import drift_page
+from pipeline.data.quality.reference import Reference, load
+from pipeline.errors import DriftError, ValidationFailed
+from pipeline.progress import Progress
+
+FEWEST = 50  # distinct texts on either side; fewer say nothing about their source
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One way in which rows may have moved: how far, how far they may, and what that means."""
+
+    name: str
+    value: float
+    limit: float
+    key: str
+    meaning: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the rows moved no farther than they may."""
+        return self.value <= self.limit
+
+
+@dataclass(frozen=True)
+class DriftResult:
+    """The metrics of each compared task by name, the tasks without a champion, and what was warned of."""
+
+    tasks: dict[str, dict[str, float]]
+    without_champion: list[str]
+    warnings: list[str]
+
+
+def drift(recipe: Recipe, rows: Path, reference: Path | None, out: Path, progress: Progress) -> DriftResult:
+    """Compare the rows with those of the champions; write drift.json and drift.html to `out`.
+
+    Args:
+        recipe: the recipe; `data.drift` says how far rows may move.
+        rows: the artifact of `validate`.
+        reference: a folder with, for each task that has a champion, a folder `<task>` that holds the `reference/` which
+            was published with it; None when no task has one.
+        out: where to write.
+        progress: told what moved.
+
+    Raises:
+        DriftError: a reference is missing or damaged, or there are too few rows to compare.
+        ValidationFailed: rows moved too far, and `data.drift.severity` is critical.
+    """
+    settings = recipe.data.drift
+    champions = [task for task in recipe.tasks if reference is not None and (reference / task).is_dir()]
+    without = [task for task in recipe.tasks if task not in champions]
+    compared: dict[str, tuple[Reference, Reference, list[Metric]]] = {}
+    if settings.reference == "off":
+        progress.say("drift is not looked at: data.drift.reference is off")
+    else:
+        if without:
+            progress.say(f"no champion yet, so nothing to compare with: {', '.join(without)}")
+        for position, task in enumerate(champions, start=1):
+            assert reference is not None
+            compared[task] = _compare(task, load(reference / task, task), load(rows / "reference", task), settings)
+            progress.update(position, len(champions))
+    _write(out, compared, without, settings)
+    breaches = [_sentence(task, metric) for task, metric in _breaches(compared)]
+    for breach in breaches:
+        progress.say(f"{settings.severity}: {breach}")
+    if breaches and settings.severity == "critical":
+        listed = "".join(f"\n- {breach}" for breach in breaches)
+        raise ValidationFailed(
+            f"the rows drifted from the champion's:{listed}\nFix: look at {out}/drift.html; if the change is meant, "
+            "set data.drift.severity to warning, or raise the limit"
+        )
+    figures = {
+        task: {metric.name: round(metric.value, 6) for metric in found} for task, (*_, found) in compared.items()
+    }
+    return DriftResult(figures, without, breaches)
+
+
+def _compare(
+    task: str, before: Reference, now: Reference, settings: Drift
+) -> tuple[Reference, Reference, list[Metric]]:
+    for which, side in (("the champion's rows have", before), ("the rows have", now)):
+        if len(side.ends) < FEWEST or not side.words:
+            raise DriftError(
+                f"task {task}: {which} {len(side.ends)} distinct texts; expected at least {FEWEST} to compare with. "
+                "Add rows, or set data.drift.reference to off"
+            )
+    unknown = shift.unknown_words(before, now)
+    metrics = [
+        Metric(
+            "label_shift", shift.label_shift(before.labels, now.labels), settings.max_label_shift, "max_label_shift",
+            "share of the rows that would need another label to give the old shares",
+        ),
+        Metric(
+            "length_shift", shift.length_shift(before.lengths, now.lengths), settings.max_length_shift,
+            "max_length_shift", "widest gap between the shares of texts up to a length",
+        ),
+        Metric(
+            "unknown_words", max(0.0, unknown - before.expected_unknown), settings.max_unknown_words,
+            "max_unknown_words",
+            f"{unknown:.2%} of the words are unknown, of which {before.expected_unknown:.2%} were to be expected",
+        ),
+        Metric(
+            "separability", shift.separability(before, now), settings.max_separability, "max_separability",
+            "how well a classifier tells new texts from old ones; 0.5 is chance, 1 always",
+        ),
+    ]  # fmt: skip
+    return before, now, metrics
+
+
+def _breaches(compared: dict[str, tuple[Reference, Reference, list[Metric]]]) -> list[tuple[str, Metric]]:
+    return [(task, metric) for task, (*_, found) in compared.items() for metric in found if not metric.passed]
+
+
+def _sentence(task: str, metric: Metric) -> str:
+    return (
+        f"task {task}, {metric.name.replace('_', ' ')}: observed {metric.value:.4f} ({metric.meaning}), expected at "
+        f"most {metric.limit:g} (data.drift.{metric.key})"
+    )
+
+
+def _write(
+    out: Path, compared: dict[str, tuple[Reference, Reference, list[Metric]]], without: list[str], settings: Drift
+) -> None:
+    tasks = [
+        {
+            "task": task,
+            "rows": {"champion": before.rows, "now": now.rows},
+            "metrics": [asdict(metric) | {"passed": metric.passed} for metric in found],
+            "labels": {"champion": before.labels, "now": now.labels},
+            "lengths": {"champion": before.lengths, "now": now.lengths},
+        }
+        for task, (before, now, found) in compared.items()
+    ]
+    values: dict[str, Any] = {"settings": settings.model_dump(), "tasks": tasks, "without_champion": without}
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+    (out / "drift.json").write_text(text + "\n", encoding="utf-8")
+    (out / "drift.html").write_text(drift_page(values), encoding="utf-8")
