@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import Columns
-from pipeline.data.sources.columns import kept_columns
+from pipeline.data.sources.columns import MAPPED, kept_columns
 from pipeline.data.sources.values import as_string, unsound, visible
 
 ROWS = 65_536
@@ -50,7 +50,8 @@ class Place:
 def to_table(batch: Batch, wanted: Columns, place: Place) -> pa.Table:
     """Return the batch with the columns that `read_source` promises; a column that it has not is null."""
     rows = len(batch.numbers)
-    strings = {name: _strings(values) for name, values in batch.columns.items()}
+    used = {getattr(wanted, key) for key in MAPPED}.union(kept_columns(wanted, list(batch.columns)))
+    strings = {name: _strings(values) for name, values in batch.columns.items() if name in used}
     faults = {position: fault.reason for position, fault in batch.faults.items()}
     for name, (_, unsound_values) in strings.items():
         for position, what in unsound_values.items():

@@ -24,10 +24,10 @@ def read_json_lines(blocks: Iterator[Block], address: str) -> Iterator[Batch]:
     for number, line, fault in _lines(blocks, address):
         if not line.strip():
             continue
-        record, reason = ({}, fault) if fault else _parse(line)
-        if reason and not fault:
-            reason = f"malformed: {reason} ({_file(address)}:{number})"
-        pile.add(number, record, len(line), reason and Fault(reason, line))
+        record, problem = ({}, None) if fault else _parse(line)
+        if problem:
+            fault = f"malformed: {problem} ({_file(address)}:{number})"
+        pile.add(number, line, record, fault)
         if len(pile.keys) > MOST_KEYS:
             raise SourceError(
                 f"{address}:{number}: the objects up to this line have more than {MOST_KEYS} different keys; expected "
@@ -47,7 +47,7 @@ def read_text(blocks: Iterator[Block], document: str, column: str, address: str)
     for number, text, fault in lines if document == "line" else _documents(lines, document, address):
         if not text.strip():
             continue
-        pile.add(number, {} if fault else {column: text}, len(text), fault and Fault(fault, text))
+        pile.add(number, text, {} if fault else {column: text}, fault)
         if pile.full():
             yield pile.batch()
             pile = _Pile(column)
@@ -62,18 +62,18 @@ class _Pile:
         self.numbers: list[int] = []
         self.records: list[dict[str, Any]] = []
         self.faults: dict[int, Fault] = {}
-        self.keys: dict[str, None] = dict.fromkeys(keys)
+        self.keys = dict.fromkeys(keys)
         self.size = 0
 
-    def add(self, number: int, record: dict[str, Any], size: int, fault: Fault | str | None) -> None:
-        """Add the row of line `number`, of `size` characters."""
-        if isinstance(fault, Fault):
-            self.faults[len(self.records)] = fault
+    def add(self, number: int, raw: str, record: dict[str, Any], fault: str | None) -> None:
+        """Add the row of line `number`, which stands in the file as `raw`; one with a fault has no record."""
+        if fault:
+            self.faults[len(self.records)] = Fault(fault, raw)
         self.numbers.append(number)
         self.records.append(record)
         if not record.keys() <= self.keys.keys():
             self.keys |= dict.fromkeys(record)
-        self.size += size
+        self.size += len(raw)
 
     def full(self) -> bool:
         return len(self.records) >= ROWS or self.size >= BYTES

@@ -147,3 +147,9 @@ def test_a_row_group_of_any_size_comes_in_bounded_tables(tmp_path):
     tables = list(read_source("s", FilesSource(path=str(tmp_path / "r.parquet"))))
     assert max(table.nbytes for table in tables) < 40 * 2**20
     assert [row_id for table in tables for row_id in table["row_id"].to_pylist()] == [f"s:{n}" for n in range(1, 61)]
+
+
+def test_what_is_not_kept_cannot_be_at_fault(tmp_path):
+    path = write(tmp_path / "r.csv", "text,other\nx,bro\0ken\n")
+    assert read(path=path)["fault"].notna().all()
+    assert read(path=path, columns=[])["fault"].isna().all()

@@ -3,10 +3,15 @@ import csv
 import gzip
 import itertools
 import random
+import re
+import tempfile
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from backports import zstd
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from source_frames import frame
 
 from pipeline.config import FilesSource
@@ -206,3 +211,26 @@ def test_the_first_table_comes_before_the_file_is_read(tmp_path):
     first = next(iter(read_source("s", FilesSource(path=str(path)))))
     assert len(first) == 65_536
     assert list(itertools.islice(first["row_id"].to_pylist(), 2)) == ["s:2", "s:3"]
+
+
+ODD = st.text(st.sampled_from('ab,"\r\n\t é{}:1'), max_size=60)
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=ODD, kind=st.sampled_from(["csv", "tsv", "jsonl", "text"]), chunk=st.integers(2, 9))
+def test_any_content_reads_alike_wherever_it_is_cut(content, kind, chunk):
+    def outcome(size):
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setattr(streams, "CHUNK", size)
+            source = FilesSource(path=str(write(Path("r"), "text,label\n" + content)), format=kind, columns=[])
+            try:
+                return frame(read_source("s", source)).to_dict("records")
+            except SourceError as error:
+                return str(error)
+
+    whole = outcome(2**20)
+    assert str(outcome(chunk)) == str(whole)
+    if kind == "text":
+        lines = re.split("\r\n|\r|\n", "text,label\n" + content)
+        assert [row["text"] for row in whole] == [line for line in lines if line.strip()]
