@@ -1,7 +1,7 @@
 """Texts in normal form, the words of texts as 64-bit hashes, and the n-grams of these.
 
-On the ICD-10-CM texts (6.5 words each), nanoseconds a word on one core: `normalise` 70,
-`hash_words` 140, `ngrams` of 13 words 70.
+On the ICD-10-CM texts (6.5 words each), nanoseconds a word on one core: `normalise` 70, `hash_words` 140, `ngrams` of
+13 words 70.
 """
 
 from __future__ import annotations
@@ -57,16 +57,25 @@ def normalise(texts: pa.Array, lowercase: bool = True) -> pa.Array:
         pa.Array of string, (texts,).
     """
     texts = pc.utf8_normalize(pc.fill_null(texts, ""), "NFKD")
-    return _even(pc.utf8_lower(texts) if lowercase else texts)
+    return even(pc.utf8_lower(texts) if lowercase else texts)
 
 
-def space_out(normal: pa.Array) -> pa.Array:
-    """Return normalised texts with a blank between any two words, in Chinese, Japanese, Thai, Lao, Khmer, Burmese too.
+def even(texts: pa.Array) -> pa.Array:
+    """Return texts with every run of white space made one blank, and none at the ends."""
+
+    def repair(some: pa.Array) -> pa.Array:
+        return pc.utf8_trim(pc.replace_substring_regex(some, f"{BLANK}+", " "), " ")
+
+    return change(texts, pc.match_substring_regex(texts, UNEVEN), repair)
+
+
+def space_out(texts: pa.Array) -> pa.Array:
+    """Return texts of even white space with a blank between words, in Chinese, Japanese, Thai, Lao, Khmer, Burmese too.
 
     Those scripts write none, so each of their characters stands for a word: a whole sentence would be one otherwise.
     """
-    unspaced = pc.match_substring_regex(normal, UNSPACED)
-    return change(normal, unspaced, lambda some: _even(pc.replace_substring_regex(some, f"({UNSPACED})", r" \1 ")))
+    unspaced = pc.match_substring_regex(texts, UNSPACED)
+    return change(texts, unspaced, lambda some: even(pc.replace_substring_regex(some, f"({UNSPACED})", r" \1 ")))
 
 
 def count_words(spaced: pa.Array) -> np.ndarray:
@@ -82,14 +91,18 @@ def hash_words(normal: pa.Array) -> Words:
     Args:
         normal: pa.Array of string, (texts,). From `normalise`.
     """
-    spaced = space_out(normal)
-    lists = pc.split_pattern(pc.if_else(pc.equal(spaced, ""), None, spaced), " ")
-    counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    words = lists.flatten().dictionary_encode()
+    words, offsets = split_words(space_out(normal))
     # Only distinct words become Python strings: a word comes some twenty times in four megabytes of text.
     distinct = pd.util.hash_array(words.dictionary.to_numpy(zero_copy_only=False), categorize=False)
     hashes = distinct[words.indices.to_numpy()] if len(words) else np.empty(0, np.uint64)
-    return Words(hashes, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
+    return Words(hashes, offsets)
+
+
+def split_words(spaced: pa.Array) -> tuple[pa.DictionaryArray, np.ndarray]:
+    """Return the words of texts from `space_out`, (words,), and where each text begins, (texts + 1,) int64."""
+    lists = pc.split_pattern(pc.if_else(pc.equal(spaced, ""), None, spaced), " ")
+    counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return lists.flatten().dictionary_encode(), np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
 def ngrams(words: Words, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,12 +130,3 @@ def growing_ngrams(words: Words, longest: int) -> Iterator[tuple[int, np.ndarray
             hashes *= MULTIPLIER
             hashes[: 1 - n] += words.hashes[n - 1 :]
         yield n, hashes, rest >= n
-
-
-def _even(texts: pa.Array) -> pa.Array:
-    """Return texts with every run of white space made one blank, and none at the ends."""
-
-    def repair(some: pa.Array) -> pa.Array:
-        return pc.utf8_trim(pc.replace_substring_regex(some, f"{BLANK}+", " "), " ")
-
-    return change(texts, pc.match_substring_regex(texts, UNEVEN), repair)
