@@ -58,7 +58,9 @@ class Filters(Section):
     max_bullet_share: Fraction | None = Field(None, description="most lines that begin with a bullet")
     max_repeated_line_share: Fraction | None = Field(None, description="most lines that repeat another of the document")
     max_repeated_word_share: Fraction | None = Field(None, description="largest share of the commonest word")
-    languages: list[str] | None = Field(None, description="keep these languages only, such as [en]")
+    languages: list[str] | None = Field(
+        None, description="keep these only, such as [en], and texts whose language is in doubt"
+    )
 
 
 class NearDuplicates(Section):

