@@ -14,7 +14,7 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from pipeline.config import Settings
-from pipeline.errors import BackendError, RecipeError, SourceError, ValidationFailed
+from pipeline.errors import BackendError, DriftError, RecipeError, SourceError, ValidationFailed
 from pipeline.flow import Flow
 from pipeline.progress import LogProgress, Progress
 from pipeline.recipes import load_recipe
@@ -24,7 +24,7 @@ from recipe_form import read_form
 logger = logging.getLogger("tradewind")
 
 HOME = Path(__file__).resolve().parent.parent  # relative folders of the settings are relative to this one
-HOPELESS = (RecipeError, SourceError, ValidationFailed, BackendError)  # the next try would meet the same error
+HOPELESS = (RecipeError, SourceError, ValidationFailed, DriftError, BackendError)  # the next try would meet the same error
 LONGEST_RUN_ID = 180
 
 

@@ -28,6 +28,12 @@ def validate() -> str:
 
 
 @task
+def drift() -> str:
+    """Compare the rows with those that the champions learned from."""
+    return run_step("drift").reference
+
+
+@task
 def preprocess() -> str:
     """Clean and split the texts, train the tokenizer, pack the tokens."""
     return run_step("preprocess").reference

@@ -1,6 +1,6 @@
 """One DAG for each recipe in the folder of recipes (TRADEWIND_RECIPES, else `configs/`), made anew at each parse.
 
-    start -> validate -> preprocess -> pretrain -> [ finetune -> evaluate -> gate -> publish ] -> finish
+    start -> validate -> drift -> preprocess -> pretrain -> [ finetune -> evaluate -> gate -> publish ] -> finish
                                                    [ baseline -------------> gate            ]
                                                        once per task of the recipe
 
@@ -92,7 +92,7 @@ def _lay_tasks(file: Path) -> None:
         preprocessed >> linear >> judged
         tasks.publish(name, judged)
 
-    started >> tasks.validate() >> preprocessed >> pretrained
+    started >> tasks.validate() >> tasks.drift() >> preprocessed >> pretrained
     model.expand(name=started) >> tasks.finish()
 
 

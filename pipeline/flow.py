@@ -22,6 +22,7 @@ from pipeline.config import Recipe, Settings
 from pipeline.errors import Interrupted, StoreError
 from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics, summary
 from pipeline.progress import Progress
+from pipeline.references import REFERENCE, collect_references
 from pipeline.registry import Registry, Version
 from pipeline.steps import GRAPH, STEPS, Step, node_name
 from pipeline.store import Artifact, Factors, Store, View, source_hash
@@ -207,10 +208,23 @@ class Flow:
     def _inputs(self, step: Step, task: str | None) -> dict[str, Input]:
         inputs = {}
         for argument, upstream in step.inputs.items():
+            if upstream == "reference":
+                if given := self._reference():
+                    inputs[argument] = given
+                continue
             artifact = self._node("champion", task) if upstream == "champion" else self._made(upstream, task)
             if artifact:
                 inputs[argument] = Input(_folder(artifact), artifact.content)
         return inputs
+
+    def _reference(self) -> Input | None:
+        """Return what the rows may have drifted from, None when nothing has been published yet."""
+        if self.recipe.data.drift.reference == "off":
+            return None
+        models = {task: self.model_name(task) for task in self.recipe.tasks}
+        folder = self.store.root / "references" / self.run_id
+        content = collect_references(self.registry, models, self._made("validate", None).path / REFERENCE, folder)
+        return Input(folder, content) if content else None
 
     def _execute(
         self,

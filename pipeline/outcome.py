@@ -66,6 +66,7 @@ def example_of(evaluation: Path) -> dict[str, Any] | None:
 # What the permanent line of a finished step shows: result key -> how it is called.
 SHOWN = {
     "validate": {"kept": "rows", "quarantined": "quarantined"},
+    "drift": {},
     "preprocess": {"corpus_tokens": "tokens", "vocabulary_size": "vocabulary", "packing_efficiency": "packed"},
     "pretrain": {
         "steps": "steps",

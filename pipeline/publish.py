@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # tokenizer or label order moves it by far more on some of the golden rows.
 TOLERANCES = {"float32": 1e-4, "mixed_float16": 5e-3, "mixed_bfloat16": 3e-2}
 PROOF_SECONDS = 900
-PACKAGES = ("keras", "numpy", "pydantic-settings", "rich", "tokenizers")
+PACKAGES = ("keras", "numpy", "pyarrow", "pydantic-settings", "rich", "tokenizers")
 CARD = "model_card.md.j2"
 
 
@@ -61,6 +61,7 @@ def publish(
     model: Path,
     evaluation: Path,
     verdict: Path,
+    rows: Path,
     out: Path,
     progress: Progress,
     *,
@@ -74,6 +75,7 @@ def publish(
         model: bundle folder of the candidate.
         evaluation: artifact folder of `evaluate` for this candidate.
         verdict: artifact folder of `gate` for this candidate.
+        rows: artifact folder of `validate`, whose reference goes with the model: later rows are compared with it.
         out: receives export/ and proof.json.
         progress: told how the proof went.
         recipe_yaml: the whole recipe, kept in the export and told in the card.
@@ -97,6 +99,9 @@ def publish(
     shutil.copytree(model, export)
     shutil.copy2(evaluation / "metrics.json", export)
     shutil.copy2(verdict / "gate.json", export)
+    (export / "reference").mkdir()
+    for path in (rows / "reference").glob(f"{task}.*"):
+        shutil.copy2(path, export / "reference")
     (export / "recipe.yaml").write_text(recipe_yaml, "utf-8")
     packages = {name: version(name) for name in (*PACKAGES, backend)}
     requirements = "".join(f"{name}=={number}\n" for name, number in packages.items())

@@ -47,11 +47,18 @@ CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept")
 GRAPH = {
     step.name: step
     for step in (
-        Step("validate", ("data", "tasks.*.data"), {}, per_task=False),
+        Step("validate", ("data.sources", "data.checks", "tasks.*.data"), {}, per_task=False),
+        Step(
+            "drift",
+            ("data.drift", "tasks.*.data"),
+            {"rows": "validate", "reference": "reference"},
+            per_task=False,
+        ),
         Step(
             "preprocess",
             ("seed", "data.corpus", "preprocess", "tasks.*.data"),
             {"rows": "validate"},
+            uses=("runtime.data_engine", "runtime.data_workers"),
             per_task=False,
         ),
         Step(
@@ -77,7 +84,7 @@ GRAPH = {
         Step(
             "publish",
             ("name", "publish"),
-            {"model": "finetune", "evaluation": "evaluate", "verdict": "gate"},
+            {"model": "finetune", "evaluation": "evaluate", "verdict": "gate", "rows": "validate"},
             uses=("runtime.backend",),
         ),
     )

@@ -46,8 +46,9 @@ def make_tokens(folder: Path) -> Path:
         columns["text"].append(f"{' and '.join(chance.sample(KINDS[kind], 2))} on day {number}")
         columns["group"].append(str(number))
         columns["kind"].append(kind)
-    (folder / "rows").mkdir(parents=True)
-    pq.write_table(pa.table(columns), folder / "rows" / "notes.parquet")
+    rows = folder / "rows" / "notes"
+    rows.mkdir(parents=True)
+    pq.write_table(pa.table(columns), rows / "00000.parquet")
     tokens = folder / "tokens"
     tokens.mkdir()
     preprocess(make_recipe(), folder, tokens, SilentProgress())

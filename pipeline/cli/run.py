@@ -15,7 +15,7 @@ from pipeline.flow import STEPS, Flow
 from pipeline.recipe_keys import did_you_mean
 from pipeline.recipes import load_recipe
 
-SHARED = ("validate", "preprocess", "pretrain")
+SHARED = ("validate", "drift", "preprocess", "pretrain")
 
 
 def known_step(name: str | None) -> str | None:

@@ -40,6 +40,7 @@ def answer(
             "row_id": list(row_ids or [f"notes:{index}" for index in range(len(truth))]),
             "text": list(texts or [f"text {index}" for index in range(len(truth))]),
             "label": list(truth),
+            "text_pair": [None] * len(truth),
             "group": list(groups or [None] * len(truth)),
         }
     )

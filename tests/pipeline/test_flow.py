@@ -17,7 +17,7 @@ from pipeline.flow import STEPS, Flow
 from pipeline.progress import SilentProgress
 from pipeline.recipes import load_recipe
 
-NODES = {*STEPS[:3], *(f"{step}[kind]" for step in STEPS[3:])}
+NODES = {*STEPS[:4], *(f"{step}[kind]" for step in STEPS[4:])}
 
 
 class RecordingDisplay:
@@ -96,7 +96,7 @@ def test_a_crash_between_export_and_registry_is_made_good(tiny_recipe, workspace
     flow = Flow.create(load_recipe(tiny_recipe), tiny_recipe, Settings(workspace=workspace))
     display = RecordingDisplay()
     for step in STEPS:
-        flow.step(step, None if step in STEPS[:3] else "kind", display)
+        flow.step(step, None if step in STEPS[:4] else "kind", display)
     assert flow.registry.champion("tiny-kind") is None
 
     again = Flow.resume(flow.run_id, Settings(workspace=workspace))

@@ -63,7 +63,7 @@ def evaluation(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = pd.DataFrame({"row_id": [f"notes:{i}" for i in range(len(texts))], "text": texts, "label": truth})
     folder = tmp_path_factory.mktemp("evaluation")
     answers = Bundle.load(bundle).probabilities(texts)
-    write_predictions(folder, "organ", "transformer", predict(rows.assign(group=None), LABELS, answers))
+    write_predictions(folder, "organ", "transformer", predict(rows.assign(group=None, text_pair=None), LABELS, answers))
     return folder
 
 
@@ -87,14 +87,19 @@ def run(bundle: Path, evaluation: Path, verdict: Path, out: Path):
     out.mkdir(exist_ok=True)
     recipe_yaml = yaml.safe_dump(RECIPE)
     recipe = Recipe.model_validate(RECIPE)
-    return publish(recipe, "organ", bundle, evaluation, verdict, out, SilentProgress(), recipe_yaml=recipe_yaml)
+    rows = out.parent / "rows"
+    (rows / "reference").mkdir(parents=True, exist_ok=True)
+    for task in ("organ", "season"):
+        (rows / "reference" / f"{task}.json").write_text(json.dumps({"task": task}))
+    return publish(recipe, "organ", bundle, evaluation, verdict, rows, out, SilentProgress(), recipe_yaml=recipe_yaml)
 
 
 def test_export_is_whole_and_proven(published: Path, bundle: Path) -> None:
     assert {path.name for path in (published / "export").iterdir()} == {
         *("model.keras", "tokenizer.json", "bundle.json"),
-        *("metrics.json", "gate.json", "recipe.yaml", "requirements.txt", "MODEL_CARD.md"),
+        *("metrics.json", "gate.json", "recipe.yaml", "requirements.txt", "MODEL_CARD.md", "reference"),
     }
+    assert [path.name for path in (published / "export" / "reference").iterdir()] == ["organ.json"]
     assert (published / "export/model.keras").read_bytes() == (bundle / "model.keras").read_bytes()
     proof = json.loads((published / "proof.json").read_text())
     assert (proof["rows"], proof["tolerance"], proof["precision"]) == (7, 1e-4, "float32")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.config import Preprocess, TaskData
 from pipeline.data.stages.blocks import Block, Plan
 from pipeline.data.text.duplicates import first_of_equal
-from pipeline.data.text.splits import SPLITS, TRAIN, assign_at
+from pipeline.data.text.splits import SPLITS, TEST, TRAIN, assign_at
 from pipeline.errors import SourceError
 
 # What became of a row in the corpus, where it is not its split.
@@ -105,6 +105,7 @@ def deal(plan: Plan, config: Preprocess) -> Deal:
             dealt.of(dealt.corpus, block)[:] = np.where(sound, dealt.of(splits, block), FILTERED)
     for rows, keys in _key_parts(plan, dealt):
         _deduplicate(dealt, rows, keys)
+    dealt.corpus[dealt.corpus == TEST] = ELSEWHERE
     for task in dealt.tasks.values():
         trained = np.unique(task.codes[task.splits == TRAIN])
         task.splits[(task.splits > TRAIN) & ~np.isin(task.codes, trained)] = UNSEEN

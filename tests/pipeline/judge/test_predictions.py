@@ -4,10 +4,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import TradewindError
-from pipeline.judge.predictions import predict, read_metrics, read_predictions, same_rows, write_predictions
+from pipeline.judge.predictions import (
+    pairs_of,
+    predict,
+    read_metrics,
+    read_predictions,
+    same_rows,
+    whole_texts,
+    write_predictions,
+)
 
 ROWS = pd.DataFrame(
-    {"row_id": ["n:1", "n:2", "n:3"], "text": ["x", "y", "z"], "label": ["a", "b", "new"], "group": ["g", None, None]}
+    {
+        "row_id": ["n:1", "n:2", "n:3"],
+        "text": ["x", "y", "z"],
+        "text_pair": ["w", None, None],
+        "label": ["a", "b", "new"],
+        "group": ["g", None, None],
+    }
 )
 PROBABILITIES = np.array([[0.75, 0.25], [0.625, 0.375], [0.125, 0.875]], np.float32)
 KNOWN = ("a", "b")
@@ -40,6 +54,8 @@ def test_what_is_written_is_what_is_read(tmp_path) -> None:
     np.testing.assert_array_equal(again.probabilities, predictions.probabilities)
     for column in ("row_id", "text", "label", "predicted", "confidence"):
         assert again.rows[column].tolist() == predictions.rows[column].tolist()
+    assert pairs_of(again.rows) == ["w", None, None]
+    assert whole_texts(again.rows) == ["x\nw", "y", "z"]
     assert again.rows["group"].isna().tolist() == [False, True, True]
     schema = pq.read_schema(tmp_path / "predictions.parquet")
     assert str(schema.field("probabilities").type) == "list<element: float>"
