@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from pipeline.config.section import Fraction, Section, Severity
 
-# Every check on a source or task as a whole, by the name that `data.checks.severity` takes, and what it does by default.
+# Every check on a source or task as a whole, by its name in `data.checks.severity`, and what it does by default.
 SEVERITIES: dict[str, Severity] = {
     "few_rows_quarantined": "critical",
     "enough_rows": "critical",
@@ -22,6 +23,9 @@ SEVERITIES: dict[str, Severity] = {
     "one_label_per_text": "warning",
     "labels_of_one_kind": "warning",
 }
+
+
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$", description="ISO 639-1 code")]
 
 
 class Expectation(Section):
@@ -40,8 +44,17 @@ class ColumnCheck(Section):
     min: float | None = Field(None, description="least number")
     max: float | None = Field(None, description="greatest number")
     values: list[str] | None = Field(None, description="the allowed values")
-    pattern: str | None = Field(None, description="regular expression that a value must match")
+    pattern: str | None = Field(None, description="regular expression that a whole value must match")
     unique: bool = Field(False, description="may a value appear in one row only? A repeated one stops the run")
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"it is no regular expression: {error}") from error
+        return pattern
 
     @model_validator(mode="after")
     def _ranges_need_numbers(self) -> ColumnCheck:
@@ -66,7 +79,7 @@ class Checks(Section):
     max_split_overlap: Fraction = Field(
         0.0, description="largest share of given validation and test texts that are in train too"
     )
-    languages: list[str] = Field(
+    languages: list[Language] = Field(
         default_factory=list, description="expected languages, such as [en, de]; default: any; judged on a sample"
     )
     min_language_share: Fraction = Field(0.9, description="least share of texts in one of `languages`")

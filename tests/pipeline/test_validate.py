@@ -2,11 +2,13 @@ import filecmp
 import json
 from dataclasses import asdict
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import Recipe
 from pipeline.data.quality import checks as builtin
+from pipeline.data.quality import survey
 from pipeline.errors import RecipeError, SourceError, ValidationFailed
 from pipeline.progress import SilentProgress
 from pipeline.validate import validate
@@ -26,17 +28,19 @@ class Listener(SilentProgress):
 def run(tmp_path):
     """Validate rows, given as (text, label) or as (text, label, kind), with one task on `label`."""
 
-    def run(rows, checks=None, where=None, label="label", progress=None, out="out"):
+    def run(rows, checks=None, where=None, label="label", progress=None, out="out", labels=None, source=None):
         lines = [json.dumps(dict(zip(("text", "label", "kind"), row, strict=False))) for row in rows]
         (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
         recipe = Recipe.model_validate(
             {
                 "name": "test",
                 "data": {
-                    "sources": {"reviews": {"kind": "files", "path": str(tmp_path / "rows.jsonl")}},
+                    "sources": {"reviews": {"kind": "files", "path": str(tmp_path / "rows.jsonl"), **(source or {})}},
                     "checks": checks or {},
                 },
-                "tasks": {"mood": {"data": {"source": "reviews", "label": label, "where": where or {}}}},
+                "tasks": {
+                    "mood": {"data": {"source": "reviews", "label": label, "where": where or {}, "labels": labels}}
+                },
             }
         )
         folder = tmp_path / out
@@ -340,3 +344,179 @@ def test_icd10_is_sound(tmp_path):
     assert tasks["chapter"]["distinct_texts"] == 46_144
     assert len(tasks["chapter"]["labels"]) == 22
     assert len(tasks["completeness"]["labels"]) == 3
+
+
+def column(name, **asked):
+    return {"columns": {"reviews": {name: asked}}, "max_quarantined": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("asked", "sound", "unsound", "reason"),
+    [
+        ({"required": True}, "x", ["", "  ", None], "no kind: the column is empty"),
+        ({"type": "number"}, "-1.5e3", ["a", "1,5", "1 2"], "kind not of type number: expected a number"),
+        ({"type": "integer"}, " 12 ", ["1.0", "x1"], "kind not of type integer"),
+        ({"type": "date"}, "2024-02-29T10:00:00Z", ["2023-02-29", "2023-04-31", "1.2.2023"], "kind not of type date"),
+        ({"type": "boolean"}, "True", ["2", "maybe"], "kind not of type boolean"),
+        ({"type": "number", "min": 1, "max": 5}, "5", ["0.99", "5.1"], "kind out of range: expected at least 1 and"),
+        ({"values": ["a", "b"]}, "a", ["A", "c"], "kind not allowed: expected one of a, b"),
+        (
+            {"pattern": "([A-Z])[0-9]+"},
+            "E11",
+            ["E11x", "xE11", "e1"],
+            "kind not matching: expected a value that matches",
+        ),
+    ],
+)
+def test_a_column_that_breaks_its_check_is_quarantined(run, tmp_path, asked, sound, unsound, reason):
+    rows = [(text, label, sound) for text, label in SOUND] + [("one more", "good", value) for value in unsound]
+    result = run(rows, column("kind", **asked))
+    assert result.quarantined == len(unsound)
+    assert {entry["reason"].startswith(reason) for entry in quarantine(tmp_path / "out")} == {True}
+
+
+def test_a_column_may_be_blank_unless_it_is_required(run):
+    rows = [(text, label, None if number % 2 else " ") for number, (text, label) in enumerate(SOUND)]
+    assert run(rows, column("kind", type="number", min=3, values=["4"])).quarantined == 0
+
+
+def test_a_column_that_must_be_unique_stops_the_run(run, tmp_path):
+    rows = [(text, label, str(number)) for number, (text, label) in enumerate(SOUND)]
+    assert run(rows, column("kind", unique=True)).quarantined == 0
+    with pytest.raises(ValidationFailed, match=r"kind unique: observed 2 of 42 values \(4.76%\) repeat another"):
+        run([*rows, ("more", "bad", "7"), ("most", "bad", "7")], column("kind", unique=True))
+
+
+def test_checks_of_a_column_that_is_absent(run):
+    with pytest.raises(SourceError, match=r"data\.checks\.columns\.reviews is 'knd'.*mean 'kind'"):
+        run([(text, label, "x") for text, label in SOUND], column("knd", required=True))
+
+
+def test_a_label_that_is_not_allowed_is_quarantined(run, tmp_path):
+    result = run([*SOUND, ("more", "Good"), ("most", None)], {"max_quarantined": 1.0}, labels=["good", "bad"])
+    assert result.quarantined == 2
+    first, second = (entry["reason"] for entry in quarantine(tmp_path / "out"))
+    assert first == "label not allowed: expected one of tasks.mood.data.labels: good, bad"
+    assert second.startswith("no label")
+
+
+def test_rows_with_an_id_that_another_had_are_quarantined_with_the_row(run, tmp_path):
+    rows = [(text, label, f"id{number}") for number, (text, label) in enumerate(SOUND)]
+    rows += [("a repeated id", "good", "id4"), ("again", "bad", "id4"), ("no id", "bad", None)]
+    assert run(rows, {"max_quarantined": 1.0}, source={"id": "kind"}).quarantined == 3
+    assert [(entry["row_id"], entry["reason"]) for entry in quarantine(tmp_path / "out")] == [
+        ("reviews:id4", "duplicate row id: row 5 of the source has it already"),
+        ("reviews:id4", "duplicate row id: row 5 of the source has it already"),
+        ("reviews:43", "no id in column kind"),
+    ]
+
+
+def test_severity_is_the_recipes_to_set(run, tmp_path):
+    conflicting = [*SOUND, (SOUND[0][0], "good")]
+    with pytest.raises(ValidationFailed, match="one label per text"):
+        run(conflicting, {"severity": {"one_label_per_text": "critical"}})
+    assert run(conflicting, {"severity": {"one_label_per_text": "off"}}).warnings == []
+    assert "one label per text" not in [entry["name"] for entry in load(tmp_path / "out" / "checks.json")]
+
+
+def test_no_severity_lets_a_source_without_a_sound_row_pass(run):
+    allowed = {"severity": dict.fromkeys(("few_rows_quarantined", "enough_rows", "at_least_two_labels"), "off")}
+    with pytest.raises(
+        ValidationFailed, match=r"enough rows: observed 0, as every one of the 2 rows is quarantined \("
+    ):
+        run([("", "a"), ("", "b")], allowed | {"max_quarantined": 1.0})
+
+
+def test_encoding_damage_is_warned_of_with_an_example(run, tmp_path):
+    result = run([*SOUND, ("a cosy caf\u00c3\u00a9 by the river", "good")])
+    assert len(result.warnings) == 1
+    assert "little encoding damage: observed 1 of 41 texts looked at (2.44%), such as " in result.warnings[0]
+    assert "caf\u00e9" in result.warnings[0]
+    assert run([*SOUND, ("a cosy caf\u00e9 by the river", "good")]).warnings == []
+
+
+def test_texts_in_another_language_are_warned_of(run):
+    german = [(f"Der Hund l\u00e4uft jeden Morgen um {number} Uhr durch den Wald", "bad") for number in range(20)]
+    english = [(f"The dog runs through the forest every morning at {number}", "good") for number in range(20)]
+    (warning,) = run([*german, *english], {"languages": ["en"]}).warnings
+    assert "languages: observed 20 of 40 texts looked at in en (50.00%); others: de 20" in warning
+    assert run([*german, *english], {"languages": ["en", "de"]}).warnings == []
+
+
+def test_labels_written_in_several_ways_are_warned_of(run):
+    (warning,) = run([*SOUND, *[(f"text {number}", "Good ") for number in range(5)]]).warnings
+    assert "labels of one kind: observed 'Good ' and 'good'" in warning
+
+
+def test_given_test_texts_that_are_in_train_too_are_warned_of(tmp_path):
+    for split, numbers in (("train", range(30)), ("test", range(28, 38))):
+        lines = [json.dumps({"text": f"text number {number}", "label": "ab"[number % 2]}) for number in numbers]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    splits = {split: str(tmp_path / f"{split}.jsonl") for split in ("train", "test")}
+    recipe = {"sources": {"reviews": {"kind": "files", "splits": splits}}}
+    tasks = {"mood": {"data": {"source": "reviews"}}}
+    result = validate(Recipe.model_validate({"name": "t", "data": recipe, "tasks": tasks}), tmp_path, SilentProgress())
+    assert (
+        "no split overlap: observed 2 of 10 validation and test texts (20.00%) are in train too" in result.warnings[0]
+    )
+    figures = load(tmp_path / "statistics.json")["sources"]["reviews"]
+    assert figures["splits"] == {"test": 10, "train": 30}
+    assert figures["vocabulary"]["held_out"] == "the given validation and test rows"
+    assert figures["vocabulary"]["out_of_vocabulary"] == pytest.approx(8 / 30, abs=1e-6)
+
+
+def test_own_expectation_on_all_rows_together(run, tmp_path):
+    rows = [(text, label, str(number)) for number, (text, label) in enumerate(SOUND)]
+    numbers = column("kind", type="integer")
+    mean = {
+        "type": "expect_column_mean_to_be_between",
+        "arguments": {"column": "kind", "min_value": 19, "max_value": 20},
+    }
+    rising = {"type": "expect_column_values_to_be_unique", "arguments": {"column": "kind"}}
+    exists = {"type": "expect_column_to_exist", "arguments": {"column": "kind"}}
+    run(rows, {**numbers, **expecting(mean, rising, exists)})
+    assert check(tmp_path / "out", "expect_column_mean_to_be_between[0]")["observed"] == 19.5
+    with pytest.raises(ValidationFailed, match=r"expect_column_values_to_be_unique\[1\]: observed 2 of 41"):
+        run([*rows, ("more", "bad", "7")], {**numbers, **expecting({**mean, "severity": "warning"}, rising)})
+    with pytest.raises(RecipeError, match=r"reviews\[0\].*counts as text.*columns\.reviews\.kind: \{type: number\}"):
+        run(rows, expecting(mean))
+
+
+def test_the_outcome_is_the_same_in_one_chunk_and_in_several(run, tmp_path, monkeypatch):
+    rows = [(f"text {number % 60_000} of many", ("bad", "good")[number % 2], str(number)) for number in range(70_000)]
+    rows[10:30_000:3_000] = [("", "good", "x")] * 10
+    rows[69_000] = ("text 5 of many", "good", "70001")
+    checks = {
+        "columns": {"reviews": {"kind": {"type": "integer", "max": 69_998, "unique": True}}},
+        **expecting(
+            {
+                "type": "expect_column_values_to_match_regex",
+                "severity": "warning",
+                "arguments": {"column": "text", "regex": "[02468] of", "mostly": 0.4},
+            },
+            {"type": "expect_column_max_to_be_between", "arguments": {"column": "kind", "max_value": 69_998}},
+        ),
+    }
+    result = run(rows, checks, out="several")
+    monkeypatch.setattr(survey, "ROWS", 10**9)
+    monkeypatch.setattr(survey, "BYTES", 10**9)
+    assert run(rows, checks, out="one") == result
+    assert (result.rows, result.quarantined) == (70_000, 12)
+    regex = check(tmp_path / "several", "expect_column_values_to_match_regex[0]")
+    assert (regex["success"], regex["observed"]) == (True, "34999 of 69988 (50.01%) break it")
+    names = ["rows/reviews/00000.parquet", "rows/reviews/00001.parquet", "quarantine.jsonl", "statistics.json"]
+    names += ["checks.json", "data_docs/index.html", "data_docs/statistics.html", "reference/mood.json"]
+    names += ["reference/mood.npz"]
+    match, differ, errors = filecmp.cmpfiles(tmp_path / "several", tmp_path / "one", names, shallow=False)
+    assert (match, differ, errors) == (names, [], [])
+
+
+def test_small_tables_are_checked_together():
+    tables = [pa.table({"text": ["a"] * 3, **({"other": ["b"] * 3} if number % 2 else {})}) for number in range(5)]
+    (table,) = survey.coalesced(iter(tables))
+    assert (len(table), table.column_names) == (15, ["text", "other"])
+
+
+def test_a_long_text_is_cut_in_the_quarantine(run, tmp_path):
+    run([*SOUND, ("x" * 5_000, "good")], {"max_characters": 4_000})
+    assert quarantine(tmp_path / "out")[0]["text"] == "x" * 2_000 + "\u2026"

@@ -15,15 +15,16 @@ CONTROL = "[\\x00-\\x08\\x0e-\\x1f\\x7f-\\x84\\x86-\\x9f]"
 REPLACEMENT = "\ufffd"
 
 DAY = (
-    r"[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
-    r"|([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29"
+    r"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    r"|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+    r"|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29"
 )
-TIME = r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?(Z|[-+][0-9]{2}:?[0-9]{2})?)?"
+TIME = r"(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]+)?)?(?:Z|[-+][0-9]{2}:?[0-9]{2})?)?"
 # What a value of a type is, and how that is said.
 TYPES = {
-    "number": (r"^\s*[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$", "a number"),
+    "number": (r"^\s*[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*$", "a number"),
     "integer": (r"^\s*[-+]?[0-9]+\s*$", "a whole number"),
-    "date": (rf"^\s*({DAY}){TIME}\s*$", "a date such as 2026-04-01 or 2026-04-01T12:30:00Z"),
+    "date": (rf"^\s*(?:{DAY}){TIME}\s*$", "a date such as 2026-04-01 or 2026-04-01T12:30:00Z"),
     "boolean": (r"^\s*(?i:true|false|yes|no|0|1)\s*$", "true or false (yes, no, 1, 0)"),
 }
 NUMBERS = ("number", "integer")
@@ -136,7 +137,9 @@ def column_checks(columns: Mapping[str, ColumnCheck]) -> list[Check]:
             )  # fmt: skip
         if asked.type != "text":
             regex, words = TYPES[asked.type]
-            checks.append(_matching(f"{column} of its type", column, regex, words, f"{column} not a {asked.type}"))
+            checks.append(
+                _matching(f"{column} of its type", column, regex, words, f"{column} not of type {asked.type}")
+            )
         if asked.min is not None or asked.max is not None:
             checks.append(_in_range(column, asked))
         if asked.values is not None:
@@ -205,9 +208,8 @@ def told_share(part: int, of: int, what: str) -> str:
 
 
 def _in_range(column: str, asked: ColumnCheck) -> Check:
-    words = " and ".join(
-        [f"at least {asked.min:g}"] * (asked.min is not None) + [f"at most {asked.max:g}"] * (asked.max is not None)
-    )
+    limits = {"at least": asked.min, "at most": asked.max}
+    words = " and ".join(f"{word} {limit:.12g}" for word, limit in limits.items() if limit is not None)
     bounds = {"min_value": asked.min, "max_value": asked.max}
     arguments = {key: bound for key, bound in bounds.items() if bound is not None}
     return _quarantine(

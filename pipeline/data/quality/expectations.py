@@ -9,6 +9,7 @@ imports Great Expectations (6-9 s).
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -176,7 +177,10 @@ class Suite:
         from great_expectations import ExpectationSuite
 
         suite = ExpectationSuite(name=self.title, expectations=[build(check) for check in self.checks])
-        result = batch.validate(suite, result_format=self._result_format())
+        with warnings.catch_warnings():
+            # pandas asks whether a regular expression with groups was meant to extract them.
+            warnings.filterwarnings("ignore", message=".*has match groups", category=UserWarning)
+            result = batch.validate(suite, result_format=self._result_format())
         entries = {entry.expectation_config.meta["name"]: entry for entry in result.results}
         self.length += length or 0
         offenders = []
