@@ -141,3 +141,23 @@ def _format(name: str, source: FilesSource, file: File) -> str:
         f"data.sources.{name}: the format of {file.address} does not show in its suffix {suffix!r}; expected one of "
         f"{', '.join(FORMATS)}, or set data.sources.{name}.format to csv, tsv, jsonl, parquet or text"
     )
+
+
+def first_batch(name: str, source: Source) -> Batch | None:
+    """Return the first rows as they stand in the source, before any of its columns is called something else.
+
+    Raises:
+        SourceError: nothing there, or unreadable.
+    """
+    if isinstance(source, Icd10Source):
+        return next(icd10.batches(), None)
+    if isinstance(source, SqlSource):
+        from pipeline.data.sources.database import read_query
+
+        return next(read_query(name, source), None)
+    for file in find_files(name, source):
+        with closing(_batches(file, _format(name, source, file), source)) as batches:
+            for batch in batches:
+                if batch.numbers:
+                    return batch
+    return None
