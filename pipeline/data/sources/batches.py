@@ -83,6 +83,8 @@ def _strings(values: Sequence[Any] | pa.Array) -> tuple[pa.Array, dict[int, str]
         try:
             array = pa.array(values, pa.string())
         except (TypeError, pa.ArrowInvalid):
+            if set(map(type, values)) <= {int, type(None)}:
+                return pa.array([None if value is None else str(value) for value in values], pa.string()), {}
             return _strings([as_string(value) for value in values])
         except UnicodeEncodeError:
             return _escaped(values)

@@ -29,6 +29,16 @@ def require_columns(name: str, key: str, column: str | None, columns: Sequence[s
     )
 
 
+def require_distinct(where: str, columns: Sequence[str], remedy: str) -> None:
+    """Raise if two columns of what is at `where` have one name; `remedy` says what to do.
+
+    Raises:
+        SourceError: they do.
+    """
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise SourceError(f"{where}: the column {', '.join(twice)} appears twice; {remedy}")
+
+
 def check_columns(where: str, wanted: Columns, present: Sequence[str], *, splits: bool) -> None:
     """Raise unless `present`, the columns at `where` ("<source> (<file>)"), are what the recipe wants.
 

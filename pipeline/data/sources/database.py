@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from pipeline.config import SqlSource
 from pipeline.data.sources.batches import BYTES, ROWS, Batch
+from pipeline.data.sources.columns import require_distinct
 from pipeline.data.sources.secrets import Secrets
 from pipeline.errors import SourceError
 
@@ -47,7 +48,8 @@ def read_query(name: str, source: SqlSource) -> Generator[Batch]:
 
     with _explained(where, url, secrets, lambda: fetched), _engine(url).connect() as connection:
         result = _execute(connection, source.query)
-        columns = _columns(where, list(result.keys()))
+        columns = list(result.keys())
+        require_distinct(f"{where}.query", columns, "name one of them with AS")
         yield Batch([], dict.fromkeys(columns, ()))
         done = 0
         for rows in _piled(partitions(result)):
@@ -85,12 +87,6 @@ def _piled(partitions: Iterator[Sequence[Sequence[Any]]]) -> Iterator[list[Seque
         size += sum(len(value) for row in rows for value in row if isinstance(value, (str, bytes)))
     if pile:
         yield pile
-
-
-def _columns(where: str, names: list[str]) -> list[str]:
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SourceError(f"{where}.query gives the column {', '.join(twice)} twice; name one of them with AS")
-    return names
 
 
 def _url(where: str, source: SqlSource, secrets: Secrets) -> sa.URL:

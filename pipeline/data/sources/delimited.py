@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from pipeline.data.sources.batches import BYTES, ROWS, Batch, Fault
+from pipeline.data.sources.columns import require_distinct
 from pipeline.data.sources.streams import LONGEST, Block, fault_of
 from pipeline.data.sources.values import unsound
 from pipeline.errors import SourceError
@@ -156,8 +157,7 @@ def _sound_header(where: str, names: list[str]) -> list[str]:
     names = [name or f"column_{position}" for position, name in enumerate(names, start=1)]
     if not names:
         raise SourceError(f"{where}: the first line is blank; expected the column names")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SourceError(f"{where}: the column {', '.join(twice)} appears twice; give each column its own name")
+    require_distinct(where, names, "give each column its own name")
     if what := next(filter(None, map(unsound, names)), None):
         remedy = (
             "if it is UTF-16, it needs a byte order mark" if what.startswith("NUL") else "such as by iconv -f LATIN1"

@@ -118,7 +118,8 @@ class _Stream(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self.inner.seek(offset, whence))
+        with self.file._named():
+            return int(self.inner.seek(offset, whence))
 
     def tell(self) -> int:
         return int(self.inner.tell())

@@ -121,7 +121,7 @@ def _documents(
         if size > LONGEST and not fault:
             fault = f"too long: a document of more than {LONGEST:,} characters ({_file(address)}:{start})"
         if fault:
-            held = ["\n".join([*held, line])[:BEGINNING]] if len(held) != 1 or len(held[0]) < BEGINNING else held
+            held = ["\n".join([*held, line])[:BEGINNING]]
         else:
             held.append(line)
     if held:

@@ -9,10 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.sources.batches import BYTES, ROWS, Batch
+from pipeline.data.sources.columns import require_distinct
 from pipeline.errors import SourceError
 
 # Without a buffer of its own, and with pre_buffer, a column chunk is read whole, and a file may have a single one.
 BUFFER = 2**20
+# Rows read at once: a value that a file stores once may come in every row.
+FETCH = 1024
 
 
 def read_parquet(stream: io.BufferedReader, wanted: Sequence[str] | None, address: str) -> Iterator[Batch]:
@@ -21,27 +24,43 @@ def read_parquet(stream: io.BufferedReader, wanted: Sequence[str] | None, addres
     Raises:
         SourceError: the file is no sound Parquet file.
     """
-    done = 0
+    done = fetched = 0
+
+    def batches(file: pq.ParquetFile, names: list[str]) -> Iterator[pa.RecordBatch]:
+        nonlocal fetched
+        for batch in file.iter_batches(FETCH, columns=names, use_threads=False):
+            fetched += len(batch)
+            yield batch
+
     try:
         file = pq.ParquetFile(stream, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True)
+        require_distinct(address, file.schema_arrow.names, "give each column its own name")
         names = [name for name in file.schema_arrow.names if wanted is None or name in wanted]
         columns = {name: pa.array([], pa.string()) for name in file.schema_arrow.names}
         yield Batch([], columns)
-        for batch in file.iter_batches(_rows(file.metadata), columns=names, use_threads=False):
-            numbers = range(done + 1, done + len(batch) + 1)
-            yield Batch(numbers, {name: _strings(batch[name]) for name in names})
-            done += len(batch)
+        for table in _piled(batches(file, names)):
+            numbers = range(done + 1, done + len(table) + 1)
+            yield Batch(numbers, {name: _strings(table[name].combine_chunks()) for name in names})
+            done += len(table)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise SourceError(
-            f"{address} is not a sound Parquet file (after {done:,} rows: {error}); write it again, or set `format`"
+            f"{address} is not a sound Parquet file (after {fetched:,} rows: {error}); write it again, or set `format`"
         ) from error
 
 
-def _rows(metadata: pq.FileMetaData) -> int:
-    """Return how many rows make about `BYTES`, by the row group with the longest."""
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    longest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
-    return int(min(ROWS, max(1, BYTES / max(1, longest))))
+def _piled(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Yield the rows in tables of at most `ROWS` and about `BYTES`."""
+    pile: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        if rows + len(batch) > ROWS or size >= BYTES:
+            yield pa.Table.from_batches(pile)
+            pile, rows, size = [], 0, 0
+        pile.append(batch)
+        rows += len(batch)
+        size += batch.nbytes
+    if pile:
+        yield pa.Table.from_batches(pile)
 
 
 def _strings(array: pa.Array) -> pa.Array | list[object]:

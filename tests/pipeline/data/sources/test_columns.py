@@ -87,6 +87,14 @@ def test_a_column_called_split_is_the_source_s_own_unless_splits_are_given(tmp_p
     assert read(splits={"train": path}, columns=[]).loc[0, "split"] == "train"
 
 
+def test_two_columns_of_one_name(tmp_path):
+    with pytest.raises(SourceError, match=r"r\.csv:1: the column text appears twice"):
+        read(path=write(tmp_path / "r.csv", "text,label,text\nx,1,y\n"))
+    pq.write_table(pa.table([pa.array(["x"]), pa.array(["y"])], names=["text", "text"]), tmp_path / "r.parquet")
+    with pytest.raises(SourceError, match=r"r\.parquet: the column text appears twice"):
+        read(path=str(tmp_path / "r.parquet"))
+
+
 def test_parquet_files_of_differing_schemas(tmp_path):
     pq.write_table(pa.table({"text": ["a"], "label": [1]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"text": ["b"], "label": ["1"], "more": [2.5]}), tmp_path / "b.parquet")
@@ -141,12 +149,13 @@ def test_a_parquet_file_that_is_damaged_names_file_and_row(tmp_path):
         read(path=str(path))
 
 
-def test_a_row_group_of_any_size_comes_in_bounded_tables(tmp_path):
-    table = pa.table({"text": ["x" * 2**20] * 60, "label": range(60)})
-    pq.write_table(table, tmp_path / "r.parquet", row_group_size=60, use_dictionary=False)
+@pytest.mark.parametrize("use_dictionary", [True, False])
+def test_a_row_group_of_any_size_comes_in_bounded_tables(tmp_path, use_dictionary):
+    table = pa.table({"text": ["x" * 2**14] * 4000, "label": range(4000)})
+    pq.write_table(table, tmp_path / "r.parquet", use_dictionary=use_dictionary)
     tables = list(read_source("s", FilesSource(path=str(tmp_path / "r.parquet"))))
     assert max(table.nbytes for table in tables) < 40 * 2**20
-    assert [row_id for table in tables for row_id in table["row_id"].to_pylist()] == [f"s:{n}" for n in range(1, 61)]
+    assert [row_id for table in tables for row_id in table["row_id"].to_pylist()] == [f"s:{n}" for n in range(1, 4001)]
 
 
 def test_what_is_not_kept_cannot_be_at_fault(tmp_path):
