@@ -89,7 +89,7 @@ def test_an_airflow_connection_in_either_form(database, monkeypatch, value):
         ("with gone as (select 1) delete from notes", ["readonly"]),
         ("select absent from notes", ["no such column: absent"]),
         ("select note as text from notes where id > 9999", ["no rows"]),
-        ("select note as text, id as text from notes", ["text twice", "AS"]),
+        ("select note as text, id as text from notes", ["text appears twice", "AS"]),
         ("select note as texts from notes", ["Did you mean 'texts'?"]),
     ],
 )
