@@ -28,9 +28,12 @@ def keys(normal: pa.Array) -> np.ndarray:
     Args:
         normal: pa.Array of string, (texts,). From `normalise`; a second text may follow on a line of its own.
     """
-    values = normal.to_numpy(zero_copy_only=False)
-    halves = [pd.util.hash_array(values, hash_key=key, categorize=False) for key in SIPHASH_KEYS]
-    return np.stack(halves, axis=1)
+    found = [np.empty((0, 2), np.uint64)]
+    for piece in pieces(normal):
+        values = piece.to_numpy(zero_copy_only=False)
+        halves = [pd.util.hash_array(values, hash_key=key, categorize=False) for key in SIPHASH_KEYS]
+        found.append(np.stack(halves, axis=1))
+    return np.concatenate(found)
 
 
 def first_of_equal(keys: np.ndarray, rank: np.ndarray) -> np.ndarray:
