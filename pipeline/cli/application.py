@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import airflow, predict, recipe, run, store
+from pipeline.cli import airflow, data, predict, recipe, run, store
 from pipeline.cli.failure import Failed
 from pipeline.errors import Interrupted, TradewindError
 
@@ -29,7 +29,7 @@ def application() -> typer.Typer:
         name="tradewind", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
     )
     app.callback()(options)
-    for part in (run, recipe, predict, store, airflow):
+    for part in (run, recipe, data, predict, store, airflow):
         part.register(app)
     return app
 

@@ -1,0 +1,103 @@
+"""A draft in words, and as the YAML of a recipe with comments."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.data.quality.draft import Draft
+
+SHOWN_LABELS = 40
+PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/*.-]*")
+WORDS = re.compile(r"(?i)true|false|yes|no|on|off|null|y|n")  # what some readers of YAML take for a value
+
+
+def describe(draft: Draft) -> str:
+    """Return a short summary of the data."""
+    figures = draft.statistics
+    characters, words = figures["characters"], figures["vocabulary"]
+    lines = [
+        f"{draft.rows:,} rows, {figures['distinct_texts']:,} distinct texts in column {draft.text!r}"
+        + (", which has the longest values; another: --text COLUMN" if draft.guessed else ""),
+        f"length in characters: median {characters['median']:,.0f}, 95 % up to {characters['p95']:,.0f}, longest "
+        f"{characters['max']:,.0f}; {words['distinct_words']:,} distinct words",
+    ]
+    if draft.unreadable:
+        lines.append(f"{draft.unreadable:,} rows cannot be read, such as: {'; '.join(draft.faults)}")
+    for name, (kind, distinct, blank) in draft.columns.items():
+        blanks = f", {blank:,} blank" if blank else ""
+        lines.append(f"column {name}: {kind}, {distinct:,} distinct values{blanks}")
+    found = ", ".join(draft.labels) or "none (few values, each in several rows, would make one)"
+    return "\n".join([*lines, f"columns that could be labels: {found}"])
+
+
+def to_yaml(name: str, draft: Draft) -> str:
+    """Return a recipe with the source `name`: whole when a column could be a label, else without tasks."""
+    lines = [
+        f"# Drafted from {draft.rows:,} rows. The checks hold for these: widen them for what may come, narrow them for",
+        "# what must not. Every key: docs/recipes.md",
+        f"name: {name}",
+        "data:",
+        "  sources:",
+        f"    {name}: {_flow(draft.source)}"
+        + ("  # text: the column with the longest values" if draft.guessed else ""),
+        "  checks:",
+        *_block(draft.checks, 4),
+    ]
+    if not draft.labels:
+        lines += [
+            "# No column could be a label (few values, each in several rows). Add one, and a task on it:",
+            "# tasks:",
+        ]
+        lines += [f"#   my-task: {{data: {{source: {name}, label: COLUMN}}}}"]
+        return "\n".join(lines) + "\n"
+    lines.append("tasks:  # each column that could be a label, the likeliest first: keep what a model should answer")
+    taken: set[str] = set()
+    for column, values in draft.labels.items():
+        task = slug(column, taken)
+        blank = draft.columns[column][2]
+        lines.append(f"  {task}:" + (f"  # {blank:,} rows have no value, and would be quarantined" if blank else ""))
+        lines.append("    data:")
+        lines += [f"      source: {name}", f"      label: {_scalar(column)}"]
+        if len(values) <= SHOWN_LABELS:
+            lines.append(f"      labels: {_flow(values)}")
+        else:
+            lines.append(f"      # {len(values)} labels")
+    return "\n".join(lines) + "\n"
+
+
+def slug(name: str, taken: set[str]) -> str:
+    """Return a name that a recipe may use, not in `taken`, and add it there."""
+    base = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
+    base = base if re.match(r"[a-z]", base) else f"data-{base}".strip("-")
+    found, number = base, 2
+    while found in taken:
+        found, number = f"{base}-{number}", number + 1
+    taken.add(found)
+    return found
+
+
+def _block(values: Mapping[str, Any], indent: int) -> Iterator[str]:
+    """Yield the lines of a mapping; what lies two levels down stands in one line."""
+    for key, value in values.items():
+        if isinstance(value, dict) and any(isinstance(entry, dict) for entry in value.values()):
+            yield f"{' ' * indent}{_scalar(key)}:"
+            yield from _block(value, indent + 2)
+        else:
+            yield f"{' ' * indent}{_scalar(key)}: {_flow(value)}"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_scalar(key)}: {_flow(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(entry) for entry in value) + "]"
+    return _scalar(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _scalar(text: str) -> str:
+    """Return the text as YAML reads it back as text."""
+    plain = PLAIN.fullmatch(text) and not WORDS.fullmatch(text)
+    return text if plain else json.dumps(text)

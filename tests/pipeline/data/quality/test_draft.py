@@ -1,0 +1,143 @@
+import json
+import random
+import sqlite3
+
+import pytest
+import yaml
+
+from pipeline.config import FilesSource, SqlSource
+from pipeline.data.quality.draft import draft
+from pipeline.data.quality.draft_page import describe, slug, to_yaml
+from pipeline.errors import SourceError
+from pipeline.progress import SilentProgress
+from pipeline.recipes import load_recipe
+from pipeline.validate import validate
+
+WORDS = (
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "while",
+    "seven",
+    "wizards",
+    "boil",
+    "tea",
+)
+
+
+def rows(number=120):
+    draw = random.Random(4)
+    for index in range(number):
+        yield {
+            "nr": str(100 + index),
+            "review": " ".join(draw.choice(WORDS) for _ in range(draw.randint(4, 20))) + f" {index}",
+            "mood": ["good", "bad", "no", "1e-4"][index % 4],
+            "stars": str(index % 5 + 1),
+            "price": ["2.5", "-3", ""][index % 3],
+            "day": f"2026-0{index % 9 + 1}-11",
+            "my note": f"remark {index}" if index % 2 else "",
+            "kind of it": "" if index == 7 else "abc"[index % 3],
+        }
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    path = tmp_path / "reviews.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows()) + "\n")
+    return path
+
+
+def make(path, tmp_path, text=None, **settings):
+    return draft("reviews", FilesSource(path=str(path), **settings), text, tmp_path / "work")
+
+
+def test_the_draft_is_a_recipe_that_its_own_rows_satisfy(reviews, tmp_path):
+    found = make(reviews, tmp_path)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(to_yaml("reviews", found))
+    recipe = load_recipe(file)
+    assert recipe.tasks["mood"].data.labels == ["1e-4", "bad", "good", "no"]
+    (tmp_path / "out").mkdir()
+    result = validate(recipe, tmp_path / "out", SilentProgress())
+    assert (result.kept, result.quarantined, result.warnings) == (119, 1, [])
+
+
+def test_the_bounds_are_those_of_the_data(reviews, tmp_path):
+    found = make(reviews, tmp_path)
+    assert found.checks["columns"]["reviews"] == {
+        "nr": {"type": "integer", "required": True, "min": 100, "max": 219, "unique": True},
+        "mood": {"required": True, "values": ["1e-4", "bad", "good", "no"]},
+        "stars": {"type": "integer", "required": True, "min": 1, "max": 5},
+        "price": {"type": "number", "min": -3, "max": 3},
+        "day": {"type": "date", "required": True},
+        "kind of it": {"values": ["a", "b", "c"]},
+    }
+    assert found.checks["min_rows"] == 60
+    longest = max(len(row["review"]) for row in rows())
+    assert 2 * longest <= found.checks["max_characters"] < 4 * longest
+
+
+def test_the_longest_column_is_taken_for_the_text_and_that_is_said(reviews, tmp_path):
+    found = make(reviews, tmp_path)
+    assert (found.text, found.guessed) == ("review", True)
+    assert "column 'review', which has the longest values; another: --text COLUMN" in describe(found)
+    assert found.source == {"kind": "files", "text": "review", "path": str(reviews)}
+
+
+def test_a_named_text_column_is_not_guessed(reviews, tmp_path):
+    found = make(reviews, tmp_path, text="my note")
+    assert (found.text, found.guessed) == ("my note", False)
+    with pytest.raises(SourceError, match=r"there is no such column; it has: nr, review"):
+        make(reviews, tmp_path, text="revue")
+
+
+def test_candidate_labels_have_few_values_and_the_likely_names_first(reviews, tmp_path):
+    found = make(reviews, tmp_path)
+    assert list(found.labels) == ["kind of it", "mood", "stars"]
+    assert found.columns["price"] == ("number", 2, 40)
+    tasks = yaml.safe_load(to_yaml("reviews", found))["tasks"]
+    assert [task["data"]["label"] for task in tasks.values()] == ["kind of it", "mood", "stars"]
+    assert "kind-of-it:  # 1 rows have no value, and would be quarantined" in to_yaml("reviews", found)
+
+
+def test_plain_text_has_no_label_and_the_draft_says_so(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(f"line {number} of a text" for number in range(30)))
+    text = to_yaml("lines", make(path, tmp_path))
+    assert "# No column could be a label" in text
+    assert "columns" not in yaml.safe_load(text)["data"]["checks"]
+
+
+def test_rows_that_cannot_be_read_are_counted(tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\n" + "fine text,a\nother text,b\n" * 20 + "too,many,fields\n")
+    found = make(path, tmp_path)
+    assert (found.rows, found.unreadable) == (40, 1)
+    assert "1 rows cannot be read, such as: " in describe(found)
+
+
+def test_a_database_is_profiled_like_a_file(tmp_path):
+    database = sqlite3.connect(tmp_path / "reviews.db")
+    database.execute("CREATE TABLE reviews (review TEXT, mood TEXT)")
+    database.executemany("INSERT INTO reviews VALUES (?, ?)", [(row["review"], row["mood"]) for row in rows()])
+    database.commit()
+    database.close()
+    source = SqlSource(kind="sql", url=f"sqlite:///{tmp_path}/reviews.db", query="SELECT * FROM reviews")
+    found = draft("reviews", source, None, tmp_path / "work")
+    assert (found.rows, found.text, list(found.labels)) == (120, "review", ["mood"])
+
+
+def test_names_are_fit_for_a_recipe_and_differ():
+    taken: set[str] = set()
+    assert [slug(name, taken) for name in ("My Label!", "my label", "2024", "Größe")] == [
+        "my-label",
+        "my-label-2",
+        "data-2024",
+        "gr-e",
+    ]
