@@ -19,7 +19,7 @@ import yaml
 
 from pipeline.backend import select_backend
 from pipeline.config import Recipe, Settings
-from pipeline.errors import Interrupted, StoreError
+from pipeline.errors import Interrupted, SourceError, StoreError
 from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics, summary
 from pipeline.progress import Progress
 from pipeline.references import REFERENCE, collect_references
@@ -237,11 +237,12 @@ class Flow:
     ) -> Artifact:
         started = time.monotonic()
         view = View(self.recipe, step.reads_of(task), step.uses)
+        factors = self._factors(step, task, inputs, view)
         with display.step(node) as progress:
             artifact = self.store.run(
                 step.name,
-                self._factors(step, task, inputs, view),
-                lambda out: asdict(self._call(step, task, inputs, view, out, progress)),
+                factors,
+                lambda out: asdict(self._call(step, task, inputs, view, out, progress, factors.inputs)),
                 progress.say,
                 again=step.name in self._again,
             )
@@ -252,7 +253,14 @@ class Flow:
         return artifact
 
     def _call(
-        self, step: Step, task: str | None, inputs: Mapping[str, Input], view: View, out: Path, progress: Progress
+        self,
+        step: Step,
+        task: str | None,
+        inputs: Mapping[str, Input],
+        view: View,
+        out: Path,
+        progress: Progress,
+        contents: Mapping[str, str],
     ) -> Any:
         arguments: dict[str, Any] = dict.fromkeys(step.inputs)
         arguments |= {argument: given.path for argument, given in inputs.items()}
@@ -261,21 +269,29 @@ class Flow:
         if step.name == "publish":
             assert task is not None
             arguments["recipe_yaml"] = self._recipe_yaml(task)
-        return step.load()(recipe=view, out=out, progress=progress, **arguments)
+        result = step.load()(recipe=view, out=out, progress=progress, **arguments)
+        if step.name == "validate" and self._source_contents() != contents:
+            raise SourceError(
+                "a source changed between the moment when this run looked at it and the end of its validation, so the "
+                "rows that were read are of neither state; run again when nothing writes to the sources"
+            )
+        return result
 
     def _factors(self, step: Step, task: str | None, inputs: Mapping[str, Input], view: View) -> Factors:
         contents = {argument: given.content for argument, given in inputs.items()}
         if step.name == "validate":
-            from pipeline.data.sources import source_content
-
-            contents |= {
-                f"source.{name}": source_content(name, source) for name, source in self.recipe.data.sources.items()
-            }
+            contents |= self._source_contents()
         if step.name == "publish":
             assert task is not None
             contents["recipe_yaml"] = hashlib.sha256(self._recipe_yaml(task).encode()).hexdigest()
         values = view.values() | ({"task": task} if task else {})
         return Factors(step.name, values, contents, _source(step.module))
+
+    def _source_contents(self) -> dict[str, str]:
+        """Return the hash of what each source holds now."""
+        from pipeline.data.sources import source_content
+
+        return {f"source.{name}": source_content(name, source) for name, source in self.recipe.data.sources.items()}
 
     def _recipe_yaml(self, task: str) -> str:
         """Return what of the recipe made this task's model: without the other tasks, and how and when it ran."""

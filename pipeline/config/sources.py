@@ -61,6 +61,10 @@ class FilesSource(Columns):
     def _one_place(self) -> FilesSource:
         if (self.path is None) == (self.splits is None):
             raise ValueError("give either `path` or `splits`, and not both")
+        given = [self.path, *(self.splits or {}).values()]
+        for path in (path for entry in given if entry for path in ([entry] if isinstance(entry, str) else entry)):
+            if "://" in path:
+                _refuse_password(path)
         if self.splits is not None and "train" not in self.splits:
             raise ValueError(f"splits has {', '.join(self.splits) or 'nothing'}; expected at least `train`")
         return self
@@ -83,12 +87,8 @@ class SqlSource(Columns):
     @field_validator("url")
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
-        password = urlsplit(url).password if url else None
-        if password and not password.startswith("${"):
-            raise ValueError(
-                "it holds a password, which would end up in manifests; write ${NAME} in its place, and set the "
-                "environment variable NAME"
-            )
+        if url:
+            _refuse_password(url)
         return url
 
     @model_validator(mode="after")
@@ -96,6 +96,15 @@ class SqlSource(Columns):
         if (self.url is None) == (self.connection is None):
             raise ValueError("give either `url` or `connection`, and not both")
         return self
+
+
+def _refuse_password(url: str) -> None:
+    password = urlsplit(url).password
+    if password and not password.startswith("${"):
+        raise ValueError(
+            "it holds a password, which would end up in manifests; write ${NAME} in its place, and set the "
+            "environment variable NAME"
+        )
 
 
 Source = Annotated[Icd10Source | FilesSource | SqlSource, Field(discriminator="kind")]

@@ -23,6 +23,7 @@ from pipeline.data.stages.prepare import normal_texts
 from pipeline.data.text.duplicates import band_keys, choose_bands, clusters
 from pipeline.data.text.overlap import EvaluationNgrams
 from pipeline.data.text.splits import TRAIN
+from pipeline.data.text.words import even
 from pipeline.progress import Progress
 
 
@@ -96,4 +97,4 @@ def _evaluation_texts(plan: Plan, config: Preprocess, dealt: Deal) -> Iterator[p
 def _normal(plan: Plan, block: Block, config: Preprocess, rows: np.ndarray) -> pa.Array:
     table = pq.read_table(plan.file("prepared", block, ".parquet"), columns=["text", "text_pair"]).take(rows)
     texts, pairs = (table[name].combine_chunks() for name in ("text", "text_pair"))
-    return normal_texts(texts, pairs, config)
+    return even(normal_texts(texts, pairs, config))  # a second text begins a new word

@@ -28,6 +28,7 @@ ASCII_SPACE = b"\t\n\x0b\x0c\r "
 # Unicode's White_Space, which the tokenizers strip; Arrow's own idea of it has the separators of ASCII as well.
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 WORD_MARK = "▁"
+MOST_WORDS = 1_000_000  # remembered from block to block
 
 
 class TextEncoder:
@@ -108,6 +109,8 @@ class _WordTokenizer:
         self.tokenizer = tokenizer
         self.strips = strips
         self.prefix = prefix
+        self.numbers: dict[str, int] = {}
+        self.known: Ragged | None = None
         self.is_space = np.zeros(256, bool)
         self.is_space[list(spaces)] = True
 
@@ -161,8 +164,16 @@ class _WordTokenizer:
         return _Words(pa.StringArray.from_buffers(len(cuts) - 1, offsets, data), first)
 
     def encode(self, words: pa.Array, dtype: Any) -> Ragged:
-        """Return the ids of each word."""
-        return _encode_whole(self.tokenizer, words.to_pylist(), dtype)
+        """Return the ids of each word; those of an earlier block are remembered."""
+        pieces = words.to_pylist()
+        if len(self.numbers) + len(pieces) > MOST_WORDS:
+            self.numbers, self.known = {}, None
+        new = [piece for piece in pieces if piece not in self.numbers]
+        if new or self.known is None:
+            self.numbers |= zip(new, range(len(self.numbers), len(self.numbers) + len(new)), strict=True)
+            encoded = _encode_whole(self.tokenizer, new, dtype)
+            self.known = encoded if self.known is None else _appended(self.known, encoded)
+        return self.known.take(np.fromiter(map(self.numbers.__getitem__, pieces), np.int64, len(pieces)))
 
     def odd(self, words: pa.Array) -> np.ndarray:
         """Return which words must not be encoded alone, (words,) bool: their normal form gains or loses white space."""
@@ -191,13 +202,15 @@ def _encode_whole(tokenizer: Tokenizer, texts: list[str], dtype: Any) -> Ragged:
 
 def _replaced(documents: Ragged, numbers: np.ndarray, others: Ragged) -> Ragged:
     """Return the documents with those of these numbers replaced by others, in order."""
-    both = Ragged(
-        np.concatenate([documents.values, others.values]),
-        np.concatenate([documents.offsets, others.offsets[1:] + documents.offsets[-1]]),
-    )
+    both = _appended(documents, others)
     order = np.arange(len(documents))
     order[numbers] = len(documents) + np.arange(len(numbers))
     return both.take(order)
+
+
+def _appended(first: Ragged, second: Ragged) -> Ragged:
+    values = np.concatenate([first.values, second.values])
+    return Ragged(values, np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]))
 
 
 def _truncated(documents: Ragged, lengths: np.ndarray | None) -> Ragged:

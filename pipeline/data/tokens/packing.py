@@ -51,51 +51,50 @@ def pack(
             f"documents have {lengths.min()} to {lengths.max()} tokens; a row holds 1 to {sequence_length}"
         )
     order = np.random.default_rng(seed).permutation(len(lengths))
-    rows = _assign_rows(lengths, order, sequence_length, max_segments or sequence_length)
-    counts = np.array([len(row) for row in rows], np.int64)
+    row_of = _assign_rows(lengths[order], sequence_length, max_segments or sequence_length)  # (documents,) in order
+    rows = int(row_of.max(initial=-1)) + 1
+    counts = np.bincount(row_of, minlength=rows)
     packed = PackedRows(
-        token_ids=np.full((len(rows), sequence_length), pad, documents.values.dtype),
-        segment_ids=np.zeros((len(rows), sequence_length), np.uint16),
-        documents=np.full((len(rows), int(counts.max(initial=1))), -1, np.int32),
+        token_ids=np.full((rows, sequence_length), pad, documents.values.dtype),
+        segment_ids=np.zeros((rows, sequence_length), np.uint16),
+        documents=np.full((rows, int(counts.max(initial=1))), -1, np.int32),
     )
-    if not rows:
-        return packed
-    placed = np.concatenate([np.array(row, np.int64) for row in rows])  # document numbers, row by row
+    by_row = np.argsort(row_of, kind="stable")
+    placed, row = order[by_row], row_of[by_row]  # documents, row by row
     segment = np.arange(len(placed)) - np.repeat(np.cumsum(counts) - counts, counts)  # place within the row
-    row = np.repeat(np.arange(len(rows)), counts)
     packed.documents[row, segment] = placed
-    content = documents.take(placed)
     sizes = lengths[placed]
-    used = np.bincount(row, weights=sizes, minlength=len(rows)).astype(np.int64)
+    used = np.bincount(row, weights=sizes, minlength=rows).astype(np.int64)
     filled = np.arange(sequence_length) < used[:, None]  # (rows, sequence_length)
-    packed.token_ids[filled] = content.values
+    packed.token_ids[filled] = documents.take(placed).values
     packed.segment_ids[filled] = np.repeat(segment + 1, sizes)
     return packed
 
 
-def _assign_rows(lengths: np.ndarray, order: np.ndarray, sequence_length: int, max_segments: int) -> list[list[int]]:
-    """Return the document numbers of each row, in the order in which rows were opened."""
-    rows: list[list[int]] = []
+def _assign_rows(lengths: np.ndarray, sequence_length: int, max_segments: int) -> np.ndarray:
+    """Return the row of each document, (documents,) int64, given one after the other; rows count as they are opened."""
+    rows: list[int] = []
+    segments: list[int] = []  # documents of each row
     open_rows: list[list[int]] = [[] for _ in range(sequence_length + 1)]  # row numbers by free tokens
     free_sizes = 0  # bit k is set while a row with k free tokens is open, so the best fit is the lowest bit from k up
-    for document in order.tolist():
-        length = int(lengths[document])
+    for length in lengths.tolist():
         fitting = free_sizes >> length
         if fitting:
             free = length + (fitting & -fitting).bit_length() - 1
             number = open_rows[free].pop()
+            segments[number] += 1
             if not open_rows[free]:
                 free_sizes ^= 1 << free
-            rows[number].append(document)
         else:
             free = sequence_length
-            number = len(rows)
-            rows.append([document])
+            number = len(segments)
+            segments.append(1)
+        rows.append(number)
         left = free - length
-        if left and len(rows[number]) < max_segments:
+        if left and segments[number] < max_segments:
             open_rows[left].append(number)
             free_sizes |= 1 << left
-    return rows
+    return np.array(rows, np.int64)
 
 
 def cut(documents: Ragged, sequence_length: int) -> Ragged:
