@@ -520,3 +520,38 @@ def test_small_tables_are_checked_together():
 def test_a_long_text_is_cut_in_the_quarantine(run, tmp_path):
     run([*SOUND, ("x" * 5_000, "good")], {"max_characters": 4_000})
     assert quarantine(tmp_path / "out")[0]["text"] == "x" * 2_000 + "\u2026"
+
+
+def test_labels_given_as_numbers_texts_and_truth_values(run, tmp_path):
+    labels = [1, 1.0, "1", "1.0", True, "TRUE"]
+    rows = [(f"text number {number}", labels[number % 6]) for number in range(60)]
+    (warning,) = run(rows).warnings
+    assert "observed '1' and '1.0'; 'TRUE' and 'true'" in warning
+    found = load(tmp_path / "out" / "statistics.json")["sources"]["reviews"]["tasks"]["mood"]["labels"]
+    assert found == {"1": 30, "1.0": 10, "TRUE": 10, "true": 10}
+
+
+def test_files_with_differing_columns_are_one_source(tmp_path):
+    first = {"text": [f"text {number}" for number in range(30)], "label": ["a", "b"] * 15, "size": ["1"] * 30}
+    pq.write_table(pa.table(first), tmp_path / "1.parquet")
+    pq.write_table(
+        pa.table({"text": ["without a label", "and another"], "colour": ["red", "blue"]}), tmp_path / "2.parquet"
+    )
+    recipe = Recipe.model_validate(
+        {
+            "name": "t",
+            "data": {
+                "sources": {"reviews": {"kind": "files", "path": str(tmp_path / "*.parquet")}},
+                "checks": {
+                    "max_quarantined": 0.1,
+                    "columns": {"reviews": {"size": {"type": "integer"}, "colour": {"values": ["red", "blue"]}}},
+                },
+            },
+            "tasks": {"mood": {"data": {"source": "reviews"}}},
+        }
+    )
+    (tmp_path / "out").mkdir()
+    assert validate(recipe, tmp_path / "out", SilentProgress()).quarantined == 2
+    assert {entry["reason"] for entry in quarantine(tmp_path / "out")} == {
+        "no label: column label is empty, and task mood needs it"
+    }

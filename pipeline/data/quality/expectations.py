@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXAMPLES = 20  # unexpected values that a page shows
-ROW = "row number"  # the column that numbers the rows of a frame
 
 
 @dataclass(frozen=True)
@@ -159,17 +158,16 @@ class Suite:
         self.asset: Any = None
 
     def add(self, frame: pd.DataFrame) -> list[tuple[Check, list[int]]]:
-        """Run the checks on a chunk.
+        """Run the checks on a chunk, whose rows count from 0.
 
         Returns:
-            Each check of the severity `quarantine`, with the places of the rows that break it, counted from 0.
+            Each check of the severity `quarantine`, with the places of the rows that break it.
         """
         if not self.checks:
             return []
         if self.asset is None:
             source = self.inspector.context.data_sources.add_pandas(self.title)
             self.asset = source.add_dataframe_asset(self.rows).add_batch_definition_whole_dataframe(self.rows)
-        frame = frame.assign(**{ROW: range(len(frame))}) if self._quarantines() else frame
         return self.take(self.asset.get_batch({"dataframe": frame}), len(frame))
 
     def take(self, batch: Any, length: int | None) -> list[tuple[Check, list[int]]]:
@@ -188,7 +186,7 @@ class Suite:
             entry = entries[check.name]
             self.sums[check.name].add(entry)
             if check.severity == "quarantine":
-                offenders.append((check, [row[ROW] for row in entry.result.get("unexpected_index_list") or ()]))
+                offenders.append((check, entry.result.get("unexpected_index_list") or []))
         if self.first is None:
             self.first = result
             for entry in result.results:
@@ -234,15 +232,11 @@ class Suite:
         page = self.inspector.view.render(self.inspector.renderer.render(result))
         self.inspector.pages.append(Page(self.title, str(page)))
 
-    def _quarantines(self) -> bool:
-        return any(check.severity == "quarantine" for check in self.checks)
-
     def _result_format(self) -> dict[str, Any]:
-        if not self._quarantines():
-            return {"result_format": "BASIC", "partial_unexpected_count": EXAMPLES}
+        # Without columns to name the rows by, COMPLETE tells their places, a hundred times faster.
+        quarantines = any(check.severity == "quarantine" for check in self.checks)
         return {
-            "result_format": "COMPLETE",
-            "unexpected_index_column_names": [ROW],
+            "result_format": "COMPLETE" if quarantines else "BASIC",
             "return_unexpected_index_query": False,
             "partial_unexpected_count": EXAMPLES,
         }

@@ -102,7 +102,7 @@ class Vocabulary:
         self.spool.add(
             chunk.hashes[present],
             times=times[present],
-            held=chunk.times(rows & held)[present],
+            held=chunk.times(rows & held)[present] if held.any() else 0,
             folds=chunk.folds(rows, fold)[present],
         )
         for place, count in zip(present.tolist(), times[present].tolist(), strict=True):
