@@ -1,4 +1,4 @@
-"""`tradewind data profile`: look at data before there is a recipe for them."""
+"""`tradewind data profile | peek`: look at data before there is a recipe, and at what a recipe makes of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipeline.cli.peek import peek
 from pipeline.errors import SourceError
 
 SPLITS = ("train", "training", "test", "dev", "valid", "validation", "data")
@@ -21,7 +22,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     group = typer.Typer(no_args_is_help=True)
     group.command("profile")(profile)
-    app.add_typer(group, name="data", help="Look at data: what is in a source, and a recipe drafted from it.")
+    group.command("peek")(peek)
+    app.add_typer(group, name="data", help="Look at data: what is in a source, and what a model will see of it.")
 
 
 def profile(
