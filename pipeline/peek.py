@@ -1,4 +1,4 @@
-"""What the model will see: packed rows as pieces of text, with what is hidden in pretraining and the labels of a task."""
+"""What the model will see: packed rows as pieces of text, with what is hidden in pretraining, and a task's labels."""
 
 from __future__ import annotations
 
@@ -111,6 +111,6 @@ def _piece(tokenizer: Tokenizer, token: np.integer) -> str:
     """Return a token as text, with the blank before a word as `▁`; half a character stays as the vocabulary has it."""
     piece = str(tokenizer.id_to_token(int(token)))
     decoded = str(tokenizer.decode([int(token)], skip_special_tokens=False))
-    if piece.startswith(("▁", "##")) or not decoded.strip() or "\ufffd" in decoded:
+    if piece.startswith(("▁", "##")) or not decoded or "\ufffd" in decoded:
         return piece
     return decoded.replace(" ", "▁")
