@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXAMPLES = 20  # unexpected values that a page shows
+LONGEST = 200  # characters of one of them
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ class _Sum:
         self.elements += int(result.get("element_count", 0))
         self.missing += int(result.get("missing_count", 0))
         self.unexpected += int(result.get("unexpected_count", 0))
-        self.examples += result.get("partial_unexpected_list", [])[: EXAMPLES - len(self.examples)]
+        found = result.get("partial_unexpected_list", [])[: EXAMPLES - len(self.examples)]
+        self.examples += [_cut(value) for value in found]
 
     def result(self) -> dict[str, Any]:
         """Return the result as Great Expectations would give it of all rows at once."""
@@ -240,6 +242,13 @@ class Suite:
             "return_unexpected_index_query": False,
             "partial_unexpected_count": EXAMPLES,
         }
+
+
+def _cut(value: Any) -> Any:
+    """Return a value short enough for a page."""
+    if isinstance(value, (tuple, list)):
+        return tuple(_cut(entry) for entry in value)
+    return f"{value[:LONGEST]}\u2026" if isinstance(value, str) and len(value) > LONGEST else value
 
 
 def build(check: Check) -> Any:

@@ -81,8 +81,10 @@ def test_few_unexpected_values_are_kept_of_many(inspector):
     check = Check("no x", "warning", "expect_column_values_to_not_match_regex", {"column": "text", "regex": "x"}, "")
     suite = inspector.suite("s", "many", [check])
     for number in range(3):
-        suite.add(pd.DataFrame({"text": [f"x{number}-{row}" for row in range(30)]}))
+        suite.add(pd.DataFrame({"text": ["x" + "y" * 999] + [f"x{number}-{row}" for row in range(30)]}))
     suite.close()
     page = inspector.pages[-1].html
-    assert "x0-19" in page
+    assert "x0-18" in page
+    assert "y" * 199 in page
+    assert "y" * 200 not in page
     assert "x1-0" not in page
