@@ -23,7 +23,7 @@ import json
 import models.encoder
 from pipeline.config import Recipe
 from .data import packing
-from pipeline.data.tokens.shards import read
+from pipeline.data.shards import read
 if TYPE_CHECKING:
     from pipeline import typing_only
 
@@ -57,8 +57,8 @@ CLOSURE = {
     "pipeline.proof",
     "pipeline/card.md.j2",
     "pipeline.data",
-    "pipeline.data.tokens.packing",
-    "pipeline.data.tokens.shards",
+    "pipeline.data.packing",
+    "pipeline.data.shards",
     "pipeline.data.memory",
     "pipeline.text.normal",
     "models",
