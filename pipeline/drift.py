@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Drift, Recipe
-from pipeline.data.quality import shift
-from pipeline.data.quality.pages import drift_page
-from pipeline.data.quality.reference import Reference, load
+from pipeline.data.quality.drift import shift
+from pipeline.data.quality.drift.reference import Reference, load
+from pipeline.data.quality.pages.rendering import drift_page
 from pipeline.errors import DriftError, ValidationFailed
 from pipeline.progress import Progress
 
@@ -94,10 +94,10 @@ def _compare(
     task: str, before: Reference, now: Reference, settings: Drift
 ) -> tuple[Reference, Reference, list[Metric]]:
     for which, side in (("the champion's rows have", before), ("the rows have", now)):
-        if len(side.ends) < FEWEST or not side.words:
+        if (found := shift.distinct_samples(side)) < FEWEST:
             raise DriftError(
-                f"task {task}: {which} {len(side.ends)} distinct texts; expected at least {FEWEST} to compare with. "
-                "Add rows, or set data.drift.reference to off"
+                f"task {task}: {which} {found} texts that differ in the words they begin with; expected at least "
+                f"{FEWEST} to compare. Add rows, or set data.drift.reference to off"
             )
     unknown = shift.unknown_words(before, now)
     metrics = [

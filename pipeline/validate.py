@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Recipe
-from pipeline.data.quality import data_docs
 from pipeline.data.quality.expectations import Inspector, Outcome
 from pipeline.data.quality.own import own_checks
+from pipeline.data.quality.pages import data_docs
 from pipeline.data.quality.survey import Survey, coalesced
 from pipeline.data.sources import read_source
 from pipeline.errors import RecipeError, ValidationFailed

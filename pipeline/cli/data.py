@@ -56,8 +56,8 @@ def profile(
     The summary goes to stderr, the recipe to stdout or --out.
     """
     from pipeline.config import FilesSource, SqlSource
-    from pipeline.data.quality.draft import draft
-    from pipeline.data.quality.draft_page import describe, slug, to_yaml
+    from pipeline.data.quality.drafting.draft import draft
+    from pipeline.data.quality.drafting.recipe_text import describe, slug, to_yaml
 
     if out is not None and out.exists():
         raise SourceError(f"--out: {out} exists already; name another file, or remove it first")

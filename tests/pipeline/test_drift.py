@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from pipeline.config import Recipe
-from pipeline.data.quality.profile import Chunk, Labels, Profile
-from pipeline.data.quality.reference import load, make_reference, save
+from pipeline.data.quality.drift.reference import load, make_reference, save
+from pipeline.data.quality.figures.profile import Chunk, Labels, Profile
 from pipeline.drift import drift
 from pipeline.errors import DriftError, ValidationFailed
 from pipeline.progress import SilentProgress
@@ -136,8 +136,13 @@ def test_comparison_that_is_switched_off_is_said(compare, tmp_path):
 @pytest.mark.parametrize("few", ["champion", "rows"])
 def test_too_few_rows_are_an_error(compare, few):
     sides = (texts(1, rows=30), texts(2)) if few == "champion" else (texts(1), texts(2, rows=30))
-    with pytest.raises(DriftError, match=r"task mood: the .*rows have \d+ distinct texts; expected at least 50"):
+    with pytest.raises(DriftError, match=r"task mood: the .*rows have \d+ texts that differ.*expected at least 50"):
         compare(*sides)
+
+
+def test_texts_without_words_cannot_be_compared(compare):
+    with pytest.raises(DriftError, match="the rows have 1 texts that differ in the words"):
+        compare(texts(1), ["!" * number for number in range(2, 200)])
 
 
 def without_file(folder):

@@ -20,11 +20,11 @@ from pipeline.config import Checks, FilesSource, Source, TaskData
 from pipeline.data.quality import checks as builtin
 from pipeline.data.quality import verdicts
 from pipeline.data.quality.checks import REPEATS, Check
+from pipeline.data.quality.drift.reference import make_reference, save
 from pipeline.data.quality.expectations import Inspector
+from pipeline.data.quality.figures.profile import Chunk, Labels, Profile, count_reasons
+from pipeline.data.quality.figures.spool import FirstRows, Spool, hash_strings
 from pipeline.data.quality.own import OwnChecks, column_of, require_known_columns
-from pipeline.data.quality.profile import Chunk, Labels, Profile, count_reasons
-from pipeline.data.quality.reference import make_reference, save
-from pipeline.data.quality.spool import FirstRows, Spool, hash_strings
 from pipeline.data.rows import RowsWriter
 from pipeline.data.sources import require_columns
 from pipeline.errors import SourceError

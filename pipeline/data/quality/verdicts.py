@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import Severity
 from pipeline.data.quality import checks as builtin
 from pipeline.data.quality.checks import Judge, share, told_share
-from pipeline.data.quality.profile import Profile, kinds, ranked
-from pipeline.data.quality.spool import group_starts
-from pipeline.data.quality.texts import damaged, languages
+from pipeline.data.quality.figures.profile import Profile, kinds, ranked
+from pipeline.data.quality.figures.spool import group_starts
+from pipeline.data.quality.figures.texts import damaged, languages
 
 if TYPE_CHECKING:
     from pipeline.data.quality.survey import Survey, TaskRows
@@ -61,7 +61,7 @@ def _judge_texts(survey: Survey, judge: Judge, profile: Profile, figures: dict[s
     judge.add(
         "few repeated texts", share(repeated, profile.rows),
         f"{told_share(repeated, profile.rows, ' texts')} repeat another",
-        f"at most {checks.max_duplicates:.2%} of the texts that repeat another",
+        f"at most {checks.max_duplicates:.2%} repeated texts",
         "preprocess drops the repetitions; raise data.checks.max_duplicates if they are meant",
         most=checks.max_duplicates,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.quality.reference import BUCKETS, Reference
+from pipeline.data.quality.drift.reference import BUCKETS, Reference
 
 FOLDS = 5
 
@@ -54,15 +54,25 @@ def separability(before: Reference, now: Reference) -> float:
 
     texts = normalize(vstack([_matrix(before), _matrix(now)]).tocsr())  # (texts, buckets)
     is_new = np.repeat([0, 1], [len(before.ends), len(now.ends)])
-    _, same = np.unique([row.tobytes() for row in _rows(before) + _rows(now)], return_inverse=True)
+    rows = _rows(before) + _rows(now)
+    places = {row: place for place, row in enumerate(rows)}
     model = LogisticRegression(C=10.0, class_weight="balanced", solver="liblinear")
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    scores = cross_val_predict(model, texts, is_new, groups=same, cv=folds, method="decision_function")
+    scores = cross_val_predict(
+        model, texts, is_new, groups=[places[row] for row in rows], cv=folds, method="decision_function"
+    )
     return float(roc_auc_score(is_new, scores))
 
 
-def _rows(reference: Reference) -> list[np.ndarray]:
-    return np.split(reference.buckets, reference.ends[:-1]) if len(reference.ends) else []
+def distinct_samples(reference: Reference) -> int:
+    """Return how many of the sampled texts differ in their features."""
+    return len(set(_rows(reference)))
+
+
+def _rows(reference: Reference) -> list[bytes]:
+    """Return the features of each sampled text."""
+    ends = reference.ends
+    return [row.tobytes() for row in np.split(reference.buckets, ends[:-1])] if len(ends) else []
 
 
 def _matrix(reference: Reference) -> Any:

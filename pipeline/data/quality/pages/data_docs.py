@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.quality.expectations import Outcome, Page
-from pipeline.data.quality.pages import render, statistics_page, stylesheet
+from pipeline.data.quality.pages.rendering import render, statistics_page, stylesheet
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 LOADING = {"script", "style", "link", "iframe", "img", "embed", "object", "video", "audio", "source", "base"}

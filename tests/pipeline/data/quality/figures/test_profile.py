@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.data.quality import profile
-from pipeline.data.quality.lengths import length_ranges, quantiles
-from pipeline.data.quality.profile import Chunk, Labels, Profile, Sample, kinds
+from pipeline.data.quality.figures import profile
+from pipeline.data.quality.figures.lengths import length_ranges, quantiles
+from pipeline.data.quality.figures.profile import Chunk, Labels, Profile, Sample, kinds
 
 
 def chunk(texts, **columns):

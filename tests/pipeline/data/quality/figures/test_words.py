@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.data.quality import words
-from pipeline.data.quality.words import Vocabulary, split_words
+from pipeline.data.quality.figures import words
+from pipeline.data.quality.figures.words import Vocabulary, split_words
 
 
 def everything(texts):

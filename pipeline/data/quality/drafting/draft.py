@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 
 from pipeline.config import FilesSource, SqlSource
 from pipeline.data.quality.checks import NUMBERS, TYPES
+from pipeline.data.quality.figures.profile import Chunk, Profile
+from pipeline.data.quality.figures.spool import Spool, group_starts, hash_strings
+from pipeline.data.quality.figures.texts import languages
 from pipeline.data.quality.own import column_of
-from pipeline.data.quality.profile import Chunk, Profile
-from pipeline.data.quality.spool import Spool, group_starts, hash_strings
 from pipeline.data.quality.survey import coalesced
-from pipeline.data.quality.texts import languages
 from pipeline.data.sources import read_source
 from pipeline.data.sources.reading import first_batch
 from pipeline.errors import SourceError

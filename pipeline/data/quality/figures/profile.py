@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.data.quality import words
-from pipeline.data.quality.lengths import length_ranges, merge_counts, quantiles
-from pipeline.data.quality.spool import Spool, group_starts, hash_strings
-from pipeline.data.quality.words import ChunkWords, Lexicon, Vocabulary, split_words
+from pipeline.data.quality.figures import words
+from pipeline.data.quality.figures.lengths import length_ranges, merge_counts, quantiles
+from pipeline.data.quality.figures.spool import Spool, group_starts, hash_strings
+from pipeline.data.quality.figures.words import ChunkWords, Lexicon, Vocabulary, split_words
 
 SAMPLE = 2_000
-SAMPLE_CHARACTERS = 5_000
+SAMPLE_CHARACTERS = 2_000
 MOST_LABELS = 100_000
 TRAIN, HELD = 1, 2
 HELD_SPLITS = ("validation", "test")

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.quality.profile import Labels, Profile
-from pipeline.data.quality.words import Lexicon
+from pipeline.data.quality.figures.profile import Labels, Profile
+from pipeline.data.quality.figures.words import Lexicon
 from pipeline.errors import DriftError
 
 FORMAT = "tradewind-reference-1"

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.data.quality.spool import Spool, group_starts, hash_strings
+from pipeline.data.quality.figures.spool import Spool, group_starts, hash_strings
 from pipeline.data.text.words import normalise, space_out
 
 AROUND = ".,;:!?\u2026\"'`\u00b4()[]{}<>\u00ab\u00bb\u201c\u201d\u201e\u2018\u2019*_~/\\|-\u2013\u2014"

@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.data.quality import spool
-from pipeline.data.quality.spool import FirstRows, Spool, group_starts, hash_strings
+from pipeline.data.quality.figures import spool
+from pipeline.data.quality.figures.spool import FirstRows, Spool, group_starts, hash_strings
 
 
 @pytest.mark.parametrize("bytes_in_memory", [2**30, 1_000])

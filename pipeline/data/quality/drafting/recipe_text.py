@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.data.quality.draft import Draft
+from pipeline.data.quality.drafting.draft import Draft
 
 SHOWN_LABELS = 40
 PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/*.-]*")

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from pipeline.config import FilesSource, SqlSource
-from pipeline.data.quality.draft import draft
-from pipeline.data.quality.draft_page import describe, slug, to_yaml
+from pipeline.data.quality.drafting.draft import draft
+from pipeline.data.quality.drafting.recipe_text import describe, slug, to_yaml
 from pipeline.errors import SourceError
 from pipeline.progress import SilentProgress
 from pipeline.recipes import load_recipe

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data.quality.shift import cumulative
+from pipeline.data.quality.drift.shift import cumulative
 from pipeline.judge.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curve, Tick, curve, marks, short
 
 ROW = 22  # height of a horizontal bar with its gap

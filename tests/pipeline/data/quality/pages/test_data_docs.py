@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from pipeline.data.quality import data_docs
 from pipeline.data.quality.checks import Check
 from pipeline.data.quality.expectations import Inspector
+from pipeline.data.quality.pages import data_docs
 
 HOSTILE = "<script src=http://evil.example/x.js> <img src=//evil.example/p.png> $5 ${x}"
 

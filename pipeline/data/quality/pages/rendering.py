@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from pipeline.data.quality import pictures
+from pipeline.data.quality.pages import pictures
 
 MACROS = "pictures.html.jinja"
 SIDES = ("champion", "now")

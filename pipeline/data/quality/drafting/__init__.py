@@ -1,0 +1,1 @@
+"""A recipe drafted from data."""

@@ -1,0 +1,1 @@
+"""Pages on the data that open without a network."""
