@@ -6,27 +6,40 @@ depend neither on the engine nor on the number of workers, and a run that was ki
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import socket
+import threading
+import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline.config import Runtime
-from pipeline.errors import BackendError, StoreError
+from pipeline.errors import BackendError, Interrupted, StoreError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Starting a process costs about as much as working on this much text.
 BYTES_PER_WORKER = 16 * 2**20
+# A cluster that does not take up a connection in this time is not there; Ray itself tries for minutes.
+CONNECT_SECONDS = 5.0
 
 
 class Engine(Protocol):
     """Applies functions to blocks."""
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Yield the function's result for every item, in the order of the items."""
+        """Yield the function's result for every item, in the order of the items.
+
+        Raises:
+            Interrupted: a worker was killed.
+            Exception: whatever the function raised, as it raised it.
+        """
 
 
 def make_engine(runtime: Runtime, workspace: Path, size: int) -> Engine:
@@ -38,7 +51,7 @@ def make_engine(runtime: Runtime, workspace: Path, size: int) -> Engine:
         size: int. Bytes of text in all; little text is not worth many processes.
 
     Raises:
-        BackendError: Ray is asked for and not installed, or no cluster answers.
+        BackendError: Ray is asked for and not installed, no cluster answers, or a node of it lacks this package.
         StoreError: a node of the cluster does not see the folder.
     """
     if runtime.data_engine == "ray":
@@ -47,7 +60,7 @@ def make_engine(runtime: Runtime, workspace: Path, size: int) -> Engine:
 
 
 class LocalEngine:
-    """Processes of this machine.
+    """Processes of this machine, which end when this one does.
 
     Args:
         workers: int. How many; with 1, the work is done in this process.
@@ -62,10 +75,41 @@ class LocalEngine:
         if workers <= 1:
             yield from map(function, items)
             return
+        from concurrent.futures.process import BrokenProcessPool
+
         from joblib import Parallel, delayed
 
-        parallel = Parallel(n_jobs=workers, return_as="generator", pre_dispatch=2 * workers)
-        yield from parallel(delayed(function)(item) for item in items)
+        parallel = Parallel(
+            n_jobs=workers,
+            return_as="generator",
+            pre_dispatch=2 * workers,
+            initializer=_end_with,
+            initargs=(os.getpid(),),
+        )
+        try:
+            yield from parallel(delayed(function)(item) for item in items)
+        except BrokenProcessPool as error:
+            raise Interrupted(
+                f"one of {workers} worker processes was killed ({_exit_codes(error)}), most likely because memory ran "
+                "out. Run the same command again, which goes on where it stopped; if it happens again, set "
+                "runtime.data_workers to fewer"
+            ) from error
+
+
+def _end_with(parent: int) -> None:
+    """Let this worker process end with the process that started it, which it would outlive by minutes otherwise."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _exit_codes(error: Exception) -> str:
+    found = re.search(r"exit codes of the workers are \{(.+)\}", str(error))
+    return found[1] if found else type(error).__name__
 
 
 class RayEngine:
@@ -79,61 +123,102 @@ class RayEngine:
     """
 
     def __init__(self, workspace: Path, workers: int | None) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise BackendError(
-                "runtime.data_engine is ray, which is not installed; pip install 'tradewind[cluster]'"
-            ) from error
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry leaves the machine
-        try:
-            ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
-        except (ConnectionError, RuntimeError) as error:
-            raise BackendError(
-                f"runtime.data_engine is ray, and no cluster answers at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')!r}: "
-                f"{error}. Start one (ray start --head), or unset RAY_ADDRESS to start one here"
-            ) from error
-        self.ray = ray
-        self.workers = workers or int(ray.cluster_resources().get("CPU", 1))
+        self.ray = _connect(os.environ.get("RAY_ADDRESS", ""))
+        # With two for each core, none waits for work while an earlier block's result is waited for.
+        self.tasks = workers or 2 * max(1, int(self.ray.cluster_resources().get("CPU", 1)))
         self._require_shared(workspace)
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Yield the function's result for every item, in the order of the items."""
-        remote = self.ray.remote(num_cpus=1, max_retries=3)(function)
-        waiting: list[Any] = []
-        position = 0
-        while waiting or position < len(items):
-            while position < len(items) and len(waiting) < 2 * self.workers:
-                waiting.append(remote.remote(items[position]))
-                position += 1
-            yield self.ray.get(waiting.pop(0))
+        remote = self.ray.remote(num_cpus=1, max_retries=3)(_apply)
+        shared = self.ray.put(function)  # sent to a node once, not with every item
+        waiting: deque[Any] = deque()
+        try:
+            for item in items:
+                if len(waiting) == self.tasks:
+                    yield self._result(waiting.popleft())
+                waiting.append(remote.remote(shared, item))
+            while waiting:
+                yield self._result(waiting.popleft())
+        finally:
+            for task in waiting:
+                self.ray.cancel(task)
+
+    def _result(self, task: Any) -> Any:
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            return self.ray.get(task)
+        except RayTaskError as error:
+            raise error.cause from error  # Ray's own stand-in for it has no errno
+        except RayError as error:
+            raise Interrupted(
+                f"a worker of the Ray cluster was lost four times on one block ({type(error).__name__}), most likely "
+                "because its node ran out of memory. Run the same command again, which goes on where it stopped; if it "
+                "happens again, start the nodes with fewer cores (ray start --num-cpus), or set runtime.data_workers"
+            ) from error
 
     def _require_shared(self, workspace: Path) -> None:
-        """Raise unless every node sees a file that this process has written."""
+        """Raise unless every node that works has this package and sees a file that this process has written."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+        def look(path: str) -> tuple[bool, str]:
+            """Sent as code, not by name: this is what runs where the package is not."""
+            try:
+                import pipeline.data.engine  # noqa: F401
+            except ImportError as error:
+                return False, str(error)
+            return Path(path).exists(), ""
+
+        nodes = [node for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+        remote = self.ray.remote(num_cpus=0)(look)
         probe = workspace / f".probe-{uuid.uuid4().hex}"
         probe.touch()
         try:
-            look = self.ray.remote(num_cpus=0)(_exists)
-            nodes = [node for node in self.ray.nodes() if node["Alive"]]
             seen = self.ray.get(
-                [
-                    look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-                        str(probe)
-                    )
-                    for node in nodes
-                ]
+                [remote.options(scheduling_strategy=place).remote(str(probe.absolute())) for place in places]
             )
         finally:
             probe.unlink(missing_ok=True)
-        blind = [node["NodeManagerAddress"] for node, found in zip(nodes, seen, strict=True) if not found]
-        if blind:
+        names = [node["NodeManagerAddress"] for node in nodes]
+        if lacking := {name: fault for name, (_, fault) in zip(names, seen, strict=True) if fault}:
+            raise BackendError(
+                f"the Ray nodes {', '.join(lacking)} cannot load this package: {next(iter(lacking.values()))}. Install "
+                "the same version of it on every node (pip install 'tradewind[cluster]')"
+            )
+        if blind := [name for name, (found, _) in zip(names, seen, strict=True) if not found]:
             raise StoreError(
                 f"the Ray nodes {', '.join(blind)} do not see {workspace}; put the workspace on storage that every "
                 "node mounts at the same path (TRADEWIND_WORKSPACE)"
             )
 
 
-def _exists(path: str) -> bool:
-    return Path(path).exists()
+def _connect(address: str) -> Any:
+    """Return the module `ray`, connected.
+
+    Raises:
+        BackendError: it is not installed, or no cluster answers at the address.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is loaded: no telemetry leaves the machine
+    try:
+        import ray
+    except ImportError as error:
+        raise BackendError(
+            "runtime.data_engine is ray, which is not installed; pip install 'tradewind[cluster]'"
+        ) from error
+    try:
+        if not ray.is_initialized():
+            if found := re.fullmatch(r"(?:ray://)?(.+):(\d+)/?", address):
+                socket.create_connection((found[1].strip("[]"), int(found[2])), CONNECT_SECONDS).close()
+            ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.WARNING)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BackendError(
+            f"runtime.data_engine is ray, and no cluster answers at RAY_ADDRESS={address!r}: {error}. Start one (ray "
+            "start --head), or unset RAY_ADDRESS to start one here"
+        ) from error
+    return ray
+
+
+def _apply(function: Callable[[Item], Result], item: Item) -> Result:
+    return function(item)
