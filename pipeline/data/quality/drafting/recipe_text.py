@@ -10,6 +10,8 @@ from typing import Any
 from pipeline.data.quality.drafting.draft import Draft
 
 SHOWN_LABELS = 40
+LONG_NAME = 60
+NUMBER = re.compile(r"[-+]?[0-9.]+")
 PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/*.-]*")
 WORDS = re.compile(r"(?i)true|false|yes|no|on|off|null|y|n")  # what some readers of YAML take for a value
 
@@ -25,7 +27,9 @@ def describe(draft: Draft) -> str:
         f"{characters['max']:,.0f}; {words['distinct_words']:,} distinct words",
     ]
     if draft.unreadable:
-        lines.append(f"{draft.unreadable:,} rows cannot be read, such as: {'; '.join(draft.faults)}")
+        lines.append(f"{draft.unreadable:,} of the rows cannot be read, such as: {'; '.join(draft.faults)}")
+    if strange := [name for name in (draft.text, *draft.columns) if len(name) > LONG_NAME or NUMBER.fullmatch(name)]:
+        lines.append(f"a column is called {strange[0][:LONG_NAME]!r}: is that its name, or a file without a header?")
     for name, (kind, distinct, blank) in draft.columns.items():
         blanks = f", {blank:,} blank" if blank else ""
         lines.append(f"column {name}: {kind}, {distinct:,} distinct values{blanks}")
@@ -58,7 +62,9 @@ def to_yaml(name: str, draft: Draft) -> str:
     for column, values in draft.labels.items():
         task = slug(column, taken)
         blank = draft.columns[column][2]
-        lines.append(f"  {task}:" + (f"  # {blank:,} rows have no value, and would be quarantined" if blank else ""))
+        lines.append(
+            f"  {task}:" + (f"  # rows without a value, which would be quarantined: {blank:,}" if blank else "")
+        )
         lines.append("    data:")
         lines += [f"      source: {name}", f"      label: {_scalar(column)}"]
         if len(values) <= SHOWN_LABELS:

@@ -103,7 +103,7 @@ def test_candidate_labels_have_few_values_and_the_likely_names_first(reviews, tm
     assert found.columns["price"] == ("number", 2, 40)
     tasks = yaml.safe_load(to_yaml("reviews", found))["tasks"]
     assert [task["data"]["label"] for task in tasks.values()] == ["kind of it", "mood", "stars"]
-    assert "kind-of-it:  # 1 rows have no value, and would be quarantined" in to_yaml("reviews", found)
+    assert "kind-of-it:  # rows without a value, which would be quarantined: 1" in to_yaml("reviews", found)
 
 
 def test_plain_text_has_no_label_and_the_draft_says_so(tmp_path):
@@ -119,7 +119,13 @@ def test_rows_that_cannot_be_read_are_counted(tmp_path):
     path.write_text("text,label\n" + "fine text,a\nother text,b\n" * 20 + "too,many,fields\n")
     found = make(path, tmp_path)
     assert (found.rows, found.unreadable) == (40, 1)
-    assert "1 rows cannot be read, such as: " in describe(found)
+    assert "1 of the rows cannot be read, such as: " in describe(found)
+
+
+def test_a_header_that_looks_like_a_row_is_asked_about(tmp_path):
+    path = tmp_path / "reviews.tsv"
+    path.write_text("".join(f"{number}.5\t{number % 2}\ta text that is number {number}\n" for number in range(40)))
+    assert "a column is called '0.5': is that its name, or a file without a header?" in describe(make(path, tmp_path))
 
 
 def test_a_database_is_profiled_like_a_file(tmp_path):
