@@ -211,9 +211,8 @@ def report(figures: dict[str, list[dict[str, float]]]) -> None:
         if peer in figures and "tradewind" in figures:
             pairs = zip(figures[peer], figures["tradewind"], strict=True)
             ratios = [theirs["seconds"] / ours["seconds"] for theirs, ours in pairs]
-            print(
-                f"tradewind is {statistics.median(ratios):.2f} times as fast as {peer} ({', '.join(f'{r:.2f}' for r in ratios)})"
-            )
+            each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+            print(f"tradewind is {statistics.median(ratios):.2f} times as fast as {peer} ({each})")
 
 
 if __name__ == "__main__":

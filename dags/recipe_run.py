@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import Connection, get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-from pipeline.config import Settings
+from pipeline.config import Recipe, Settings, SqlSource
 from pipeline.errors import BackendError, DriftError, RecipeError, SourceError, ValidationFailed
 from pipeline.flow import Flow
 from pipeline.progress import LogProgress, Progress
@@ -24,7 +25,8 @@ from recipe_form import read_form
 logger = logging.getLogger("tradewind")
 
 HOME = Path(__file__).resolve().parent.parent  # relative folders of the settings are relative to this one
-HOPELESS = (RecipeError, SourceError, ValidationFailed, DriftError, BackendError)  # the next try would meet the same error
+# Errors that the next try would meet again.
+HOPELESS = (RecipeError, SourceError, ValidationFailed, DriftError, BackendError)
 LONGEST_RUN_ID = 180
 
 
@@ -55,7 +57,25 @@ def run_step(name: str, task: str | None = None) -> Artifact:
     if task:
         show_name(task)
     with errors_decide_on_retries():
-        return current_flow().step(name, task, LogDisplay())
+        flow = current_flow()
+        if name == "validate":
+            export_connections(flow.recipe)
+        return flow.step(name, task, LogDisplay())
+
+
+def export_connections(recipe: Recipe) -> None:
+    """Put the Airflow connections that the recipe's sources name into this process's environment, and nowhere else."""
+    for key, source in recipe.data.sources.items():
+        if not isinstance(source, SqlSource) or source.connection is None:
+            continue
+        try:
+            connection = Connection.get(source.connection)
+        except AirflowNotFoundException:
+            raise SourceError(
+                f"data.sources.{key}.connection is {source.connection!r}, and Airflow has no such connection; add it "
+                f"under Admin, Connections, or: airflow connections add {source.connection} --conn-uri URI"
+            ) from None
+        os.environ[f"AIRFLOW_CONN_{source.connection.upper()}"] = connection.get_uri()
 
 
 def show_name(task: str) -> None:

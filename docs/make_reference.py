@@ -10,7 +10,12 @@ from typing import Any
 from pipeline.recipe_keys import KIND, Keys
 
 PAGE = Path(__file__).with_name("recipes.md")
-NAMES = {"data.sources": "SOURCE", "data.checks.expectations": "SOURCE", "tasks": "TASK"}
+NAMES = {
+    "data.sources": "SOURCE",
+    "data.checks.columns": "SOURCE",
+    "data.checks.expectations": "SOURCE",
+    "tasks": "TASK",
+}
 OPENING = """# Recipe reference
 
 Every key that a recipe may hold. Made from the schema by `python docs/make_reference.py`: do not edit this page.
@@ -93,6 +98,7 @@ def _entry(node: Node) -> Node | None:
 
 
 def _resolve(keys: Keys, node: Node) -> Node:
+    node = keys.section(node)
     return keys.schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
 
 

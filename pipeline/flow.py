@@ -237,8 +237,8 @@ class Flow:
     ) -> Artifact:
         started = time.monotonic()
         view = View(self.recipe, step.reads_of(task), step.uses)
-        factors = self._factors(step, task, inputs, view)
         with display.step(node) as progress:
+            factors = self._factors(step, task, inputs, view)
             artifact = self.store.run(
                 step.name,
                 factors,

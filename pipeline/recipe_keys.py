@@ -73,6 +73,7 @@ class Keys:
         node = self.schema
         value = values
         for part in location:
+            node = self.section(node)
             if KIND in node and part in node[KIND]["mapping"]:
                 node = self._resolve({"$ref": node[KIND]["mapping"][part]})
             elif part == KEY_ERROR:
@@ -82,6 +83,11 @@ class Keys:
                 parent, node = node, self.child(node, part, value) or {}
                 value = _inside(value, part)
         return path, parent, node
+
+    def section(self, node: Node) -> Node:
+        """Return the schema of a section that may be null; any other schema as it is."""
+        options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
+        return self._resolve(options[0]) if len(options) == 1 and "$ref" in options[0] else node
 
     def describe(self, node: Node) -> str:
         """Return what `node` accepts, as the end of a sentence that starts with `expected`."""
@@ -110,7 +116,10 @@ def explain(error: ErrorDetails, values: object, keys: Keys) -> tuple[Path, str]
     name, received = dotted(path), error["input"]
     match error["type"]:
         case "value_error":
-            sentence = str(error["ctx"]["error"])  # these start with the path of the key that they blame
+            sentence = str(error["ctx"]["error"])
+            if path:
+                return path, f"{name}: {sentence}"
+            # Those of the whole recipe start with the path of the key that they blame.
             return tuple(sentence.split(" ", 1)[0].split(".")), sentence
         case "extra_forbidden":
             return path, unknown_key(path, keys.allowed(parent, _follow(values, path[:-1])))

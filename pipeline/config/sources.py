@@ -60,7 +60,8 @@ class FilesSource(Columns):
     @model_validator(mode="after")
     def _one_place(self) -> FilesSource:
         if (self.path is None) == (self.splits is None):
-            raise ValueError("give either `path` or `splits`, and not both")
+            received = "both" if self.path else "neither"
+            raise ValueError(f"received {received} of `path` and `splits`; expected one of them")
         given = [self.path, *(self.splits or {}).values()]
         for path in (path for entry in given if entry for path in ([entry] if isinstance(entry, str) else entry)):
             if "://" in path:
@@ -94,7 +95,8 @@ class SqlSource(Columns):
     @model_validator(mode="after")
     def _one_address(self) -> SqlSource:
         if (self.url is None) == (self.connection is None):
-            raise ValueError("give either `url` or `connection`, and not both")
+            given = "both" if self.url else "neither"
+            raise ValueError(f"received {given} of `url` and `connection`; expected one of them")
         return self
 
 

@@ -75,9 +75,8 @@ class LocalEngine:
         if workers <= 1:
             yield from map(function, items)
             return
-        from concurrent.futures.process import BrokenProcessPool
-
         from joblib import Parallel, delayed
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         parallel = Parallel(
             n_jobs=workers,
@@ -88,7 +87,7 @@ class LocalEngine:
         )
         try:
             yield from parallel(delayed(function)(item) for item in items)
-        except BrokenProcessPool as error:
+        except TerminatedWorkerError as error:
             raise Interrupted(
                 f"one of {workers} worker processes was killed ({_exit_codes(error)}), most likely because memory ran "
                 "out. Run the same command again, which goes on where it stopped; if it happens again, set "
@@ -109,7 +108,7 @@ def _end_with(parent: int) -> None:
 
 def _exit_codes(error: Exception) -> str:
     found = re.search(r"exit codes of the workers are \{(.+)\}", str(error))
-    return found[1] if found else type(error).__name__
+    return found[1] if found else "exit code unknown"
 
 
 class RayEngine:

@@ -34,28 +34,30 @@ def overview(run: Values, artifacts: Artifacts) -> Values:
 
 
 def data(run: Values, artifacts: Artifacts, out: Path) -> Values:
-    """Rows kept and quarantined per source, the checks, and the rows per split of each task."""
+    """Rows kept and quarantined per source, checks, drift, what the corpus lost, and the rows per split and task."""
     rows = artifacts.get("validate")
     if rows is None:
         return {"validated": False}
+    sources = read(rows, "statistics.json")["sources"]
     quarantine = Counter(
-        (str(line.get("source", "")), str(line.get("reason", ""))) for line in lines(rows / "quarantine.jsonl")
+        {
+            (source, reason): count
+            for source, figures in sources.items()
+            for reason, count in figures["quarantined_by_reason"].items()
+        }
     )
-    aside = Counter(source for source, _ in quarantine.elements())
-    sources = [
-        {"name": path.stem, "rows": parquet_rows(path), "quarantined": aside.get(path.stem, 0)}
-        for path in sorted((rows / "rows").glob("*.parquet"))
-    ]
     checks = read(rows, "checks.json")
-    pages = rows / "data_docs" / "index.html"
-    tokens = artifacts.get("preprocess")
+    tokens, drift = artifacts.get("preprocess"), artifacts.get("drift")
     return {
         "validated": True,
-        "sources": sources,
+        "sources": [{"name": name, **figures} for name, figures in sources.items()],
         "quarantine": [(source, reason, count) for (source, reason), count in quarantine.most_common(20)],
         "checks": sorted(checks, key=lambda check: (bool(check["success"]), check["severity"])),
         "failed": [check for check in checks if not check["success"]],
-        "pages": Path(os.path.relpath(pages, out)).as_posix() if pages.exists() else None,
+        "pages": link(rows / "data_docs" / "index.html", out),
+        "drift": read(drift, "drift.json"),
+        "drift_page": link(drift / "drift.html", out) if drift else None,
+        "corpus": corpus(tokens),
         "splits": [splits(tokens, task) for task in run["recipe"]["tasks"]] if tokens else [],
     }
 
@@ -173,6 +175,25 @@ def mistakes(folder: Path) -> list[Values]:
     worst = wrong.sort_values(["confidence", "row_id"], ascending=[False, True]).head(MISTAKES)
     records: list[Values] = worst.to_dict("records")
     return [row | {"text": row["text"] if len(row["text"]) <= TEXT else row["text"][:TEXT] + " …"} for row in records]
+
+
+def corpus(tokens: Path | None) -> Values | None:
+    """Return what preprocessing kept for pretraining, and the texts that it lost to each rule."""
+    if tokens is None or not (tokens / "manifest.json").exists():
+        return None
+    result: Values = read(tokens, "manifest.json")["result"]
+    lost = {
+        "duplicate": result["corpus_duplicates"],
+        "near duplicate": result["corpus_near_duplicates"],
+        "equals a text that a task is judged on": result["corpus_removed_as_evaluated"],
+        "overlaps a text that a task is judged on": result["corpus_overlaps"],
+    } | {f"filter {rule.replace('_', ' ')}": count for rule, count in result["corpus_filtered"].items()}
+    return result | {"lost": {rule: count for rule, count in lost.items() if count}}
+
+
+def link(page: Path, out: Path) -> str | None:
+    """Return the address of a page as seen from the report in `out`; None when there is no such page."""
+    return Path(os.path.relpath(page, out)).as_posix() if page.exists() else None
 
 
 def splits(tokens: Path, task: str) -> Values:

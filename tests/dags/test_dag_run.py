@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,7 @@ def test_what_passes_the_gate_is_published_and_what_it_refuses_is_not(run_dag, t
     assert (record["recipe"]["pretrain"]["steps"], record["recipe"]["seed"]) == (6, 3)
     assert set(record["nodes"]) == {
         "validate",
+        "drift",
         "preprocess",
         "pretrain",
         *(f"{step}[kind]" for step in ("finetune", "baseline", "evaluate", "gate", "publish")),
@@ -108,3 +110,26 @@ def test_bad_data_stops_the_run_without_retries_and_still_gives_a_report(run_dag
     assert record["outcome"] == "failed"
     assert record["nodes"]["validate"]["status"] == "failed"
     assert (tmp_path / "workspace" / "reports" / f"tiny-{ended['run']}" / "index.html").is_file()
+
+
+def test_a_connection_of_airflow_is_a_source_and_a_missing_one_is_said(
+    run_dag, airflow_environment, tiny_recipe, tmp_path
+):
+    with sqlite3.connect(tmp_path / "notes.db") as database:
+        database.execute("CREATE TABLE notes (note TEXT, kind TEXT)")
+        database.executemany("INSERT INTO notes VALUES (?, ?)", [(f"note {day}", "trade") for day in range(7)])
+    file = f"{{kind: files, path: {tmp_path / 'notes.csv'}, text: note, group: place}}"
+    table = "{kind: sql, connection: notes_db, query: SELECT * FROM notes, text: note}"
+    text = tiny_recipe.read_text()
+    assert file in text
+    tiny_recipe.write_text(text.replace(file, table))
+
+    _, log = run_dag({})
+    assert "Airflow has no such connection; add it under Admin, Connections" in log
+
+    command = [sys.executable, "-m", "airflow", "connections", "add", "notes_db"]
+    uri = ["--conn-uri", f"sqlite:///{tmp_path / 'notes.db'}"]
+    subprocess.run([*command, *uri], env=airflow_environment, check=True, timeout=TIMEOUT)
+    ended, log = run_dag({})
+    assert ended["tasks"]["validate"] == "failed"
+    assert "enough rows: observed 7, expected at least 20 sound rows" in log

@@ -46,7 +46,8 @@ def test_the_graph_lets_the_tasks_of_a_recipe_go_their_own_ways(tiny_recipe, loa
     assert above == {
         "start": set(),
         "validate": set(),
-        "preprocess": {"validate"},
+        "drift": {"validate"},
+        "preprocess": {"drift"},
         "pretrain": {"preprocess"},
         "model.finetune": {"pretrain"},
         "model.baseline": {"preprocess"},

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Settings
-from pipeline.errors import BackendError, SourceError, StoreError
+from pipeline.errors import BackendError, SourceError, StoreError, ValidationFailed
 from pipeline.flow import STEPS, Flow
 from pipeline.progress import SilentProgress
 from pipeline.recipes import load_recipe
@@ -40,6 +40,13 @@ def run(recipe: Path, workspace: Path, *overrides: str, restart: str | None = No
     flow = Flow.create(load_recipe(recipe, overrides), recipe, Settings(workspace=workspace))
     display = RecordingDisplay()
     return flow.run(None, restart, display), display, flow
+
+
+def run_until_drift(recipe: Path, workspace: Path):
+    flow = Flow.create(load_recipe(recipe), recipe, Settings(workspace=workspace))
+    display = RecordingDisplay()
+    flow.step("validate", None, display)
+    return flow.step("drift", None, display), display, flow
 
 
 @pytest.fixture
@@ -84,11 +91,21 @@ def test_a_second_run_keeps_everything_and_a_refused_candidate_leaves_the_champi
     # Another model meets the champion on the same rows.
     rival, display, flow = run(tiny_recipe, workspace, "tasks.kind.finetune.epochs=3")
     assert {"finetune[kind]", "evaluate[kind]", "champion[kind]", "gate[kind]"} <= display.computed
-    assert display.kept == {"validate", "preprocess", "pretrain", "baseline[kind]"}
+    assert display.kept == {"validate", "drift", "preprocess", "pretrain", "baseline[kind]"}
     assert rival.tasks["kind"].champion["accuracy"] == pytest.approx(first.tasks["kind"].candidate["accuracy"])
     assert flow.store.runs.load(flow.run_id)["nodes"]["champion[kind]"]["version"] == "1"
     expected = "2" if rival.tasks["kind"].verdict == "pass" else "1"
     assert flow.registry.champion("tiny-kind").version == expected
+
+    # Other rows than the champion's are noticed before anything is trained on them.
+    data = Path(load_recipe(tiny_recipe).data.sources["notes"].path)
+    header, *rows = data.read_text().splitlines()
+    data.write_text("\n".join([header, *(row.replace(" on day ", " brought by the ship of year ") for row in rows)]))
+    with pytest.raises(ValidationFailed, match=r"(?s)the rows drifted from the champion's:.*task kind, unknown words"):
+        run(tiny_recipe, workspace, "data.drift.severity=critical")
+    warned, display, flow = run_until_drift(tiny_recipe, workspace)
+    assert display.computed == {"drift"}
+    assert warned.result["warnings"]
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ def test_reads_values_and_fills_in_defaults(sound):
         pytest.param(
             "      path: notes.csv\n",
             "",
-            "r.yaml:4: data.sources.notes.path: missing; expected text or a list of text",
+            "r.yaml:4: data.sources.notes: received neither of `path` and `splits`; expected one of them",
             id="missing key",
         ),
         pytest.param(
@@ -305,7 +305,7 @@ def test_later_override_wins_and_the_given_values_stay_as_they_were():
         ),
         ("tasks.topik.finetune.epochs=1", 'tasks.topik: received the unknown key "topik", did you mean "topic"?; all'),
         ("data.sources.zzz.path=x", 'data.sources.zzz: received the unknown key "zzz"; allowed in data.sources: notes'),
-        ("data.sources.notes.pth=x", '"pth", did you mean "path"?; allowed in data.sources.notes: kind, path, format'),
+        ("data.sources.notes.pth=x", '"pth", did you mean "path"?; allowed in data.sources.notes: text, text_pair,'),
         ("tasks.topic.gate.thresholds.acc=1", 'thresholds.acc: received the unknown key "acc"'),
         ("seed.x=1", "seed.x: received a key inside seed, which is a whole number, at least 0 and below 2147483648"),
         ("data.corpus.0=a", "received a key inside data.corpus, which is a list of text; expected data.corpus=VALUE"),

@@ -3,8 +3,6 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from judge_cases import answer, make_recipe, write_split
 
@@ -87,11 +85,9 @@ def artifacts(tmp_path) -> dict[str, Path]:
 
 
 def write_validated(folder: Path) -> None:
-    (folder / "rows").mkdir(parents=True)
-    pq.write_table(pa.table({"row_id": [f"notes:{row}" for row in range(65)]}), folder / "rows/notes.parquet")
-    reasons = ["text is empty", "text is empty", ATTACK]
-    lines = [json.dumps({"row_id": "notes:1", "source": "notes", "reason": reason, "text": ""}) for reason in reasons]
-    (folder / "quarantine.jsonl").write_text("\n".join(lines) + "\n")
+    folder.mkdir(parents=True)
+    figures = {"kept": 65, "quarantined": 3, "quarantined_by_reason": {"text is empty": 2, ATTACK: 1}}
+    (folder / "statistics.json").write_text(json.dumps({"sources": {"notes": figures}}))
     check = {"source": "notes", "severity": "warning", "observed": 4, "expected": "at least 5"}
     checks = [check | {"name": "rows_per_label", "success": False}, check | {"name": "rows", "success": True}]
     (folder / "checks.json").write_text(json.dumps(checks))
