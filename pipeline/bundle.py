@@ -10,9 +10,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import pyarrow as pa
 from tokenizers import Tokenizer
 
 from models.encoder import SegmentClassifier
+from pipeline.config import Clean
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.packing import pack
 from pipeline.data.tokens.tokenizer import load_tokenizer
@@ -36,6 +38,7 @@ class Bundle:
         labels: tuple of str. The classes, in the order of the probabilities.
         sequence_length: int. Longest text in tokens; longer ones are truncated.
         tokenizer: Tokenizer. As trained.
+        clean: Clean. What was repaired and redacted in the texts that it learned from, and so is in those it is asked.
         model: SegmentClassifier. Answers one text per row.
     """
 
@@ -43,6 +46,7 @@ class Bundle:
     labels: tuple[str, ...]
     sequence_length: int
     tokenizer: Tokenizer
+    clean: Clean
     model: SegmentClassifier
 
     @classmethod
@@ -64,6 +68,7 @@ class Bundle:
                 labels=tuple(card["labels"]),
                 sequence_length=card["sequence_length"],
                 tokenizer=load_tokenizer(folder / TOKENIZER),
+                clean=Clean.model_validate(card["clean"]),
                 model=keras.saving.load_model(folder / MODEL, compile=False, safe_mode=True),
             )
             bundle._require_one_origin()
@@ -83,6 +88,7 @@ class Bundle:
             "task": self.task,
             "labels": list(self.labels),
             "sequence_length": self.sequence_length,
+            "clean": self.clean.model_dump(mode="json"),
         }
         (folder / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 
@@ -98,7 +104,9 @@ class Bundle:
         if not len(texts):
             return answers
         encoder = TextEncoder(self.tokenizer)
-        documents = encoder.encode(texts, pairs, max_length=self.sequence_length)
+        documents = encoder.encode(
+            self._cleaned(texts), None if pairs is None else self._cleaned(pairs), max_length=self.sequence_length
+        )
         longest = int(documents.lengths.max())
         # A row as long as needed, in few distinct lengths, because each one is compiled once.
         length = next(n for n in _row_lengths(self.sequence_length) if n >= longest) if len(texts) == 1 else None
@@ -123,6 +131,11 @@ class Bundle:
             answers[owners[present]] = _softmax(logits[: len(owners), : owners.shape[1]][present])
             progress.update(min(start + ROWS_PER_BATCH, len(packed)), len(packed))
         return answers
+
+    def _cleaned(self, texts: Sequence[str | None]) -> pa.Array:
+        from pipeline.data.text.repair import clean
+
+        return clean(pa.array(texts, pa.string()), self.clean)[0]
 
     def _require_one_origin(self) -> None:
         """Raise ValueError when the files come from different bundles: the answers would be numbers without meaning."""

@@ -20,7 +20,7 @@ from models.objectives import segment_labels
 from pipeline.backbone import build_encoder, dimensions_of, load_backbone
 from pipeline.backend import select_precision
 from pipeline.bundle import Bundle
-from pipeline.config import Finetune, Recipe
+from pipeline.config import Clean, Finetune, Recipe
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.progress import Progress
@@ -106,6 +106,7 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         labels=tuple(labels),
         sequence_length=splits["train"].sequence_length,
         tokenizer=load_tokenizer(tokens / "tokenizer.json"),
+        clean=Clean.model_validate_json((tokens / "clean.json").read_text()),
         model=model,
     ).save(out / "bundle")
     checkpoints.clear()

@@ -1,6 +1,7 @@
 """Step `preprocess`: sound rows become a tokenizer, packed token shards to pretrain on, and labelled ones per task.
 
     tokenizer.json
+    clean.json                       what was repaired and redacted, which a model has to do with the texts it is asked
     corpus/{train,validation}/       packed rows of the pretraining corpus
     tasks/<task>/labels.json         the classes, sorted
     tasks/<task>/<split>.parquet     the rows as text, for baselines and evaluation
@@ -100,6 +101,7 @@ def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> Pre
         tokenizer = make_tokenizer(_training_texts(plan, dealt, config.tokenizer.training_megabytes), config.tokenizer)
         write_whole(tokenizer_file, lambda path: tokenizer.save(str(path)))
 
+    (out / "clean.json").write_text(config.clean.model_dump_json(indent=2))
     plan.run(engine, "write", partial(write, config, recipe.seed), plan.blocks, progress)
     written = [json.loads(plan.file("written", block, ".json").read_text()) for block in plan.blocks]
     tokens, capacity = assemble_corpus(plan, written, config.sequence_length)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,18 @@ def test_code_in_a_model_file_is_not_run(copy, tmp_path) -> None:
     marker.unlink()
     assert "Lambda" in load_error(copy)
     assert not marker.exists()
+
+
+def test_questions_are_cleaned_as_the_training_texts_were(bundle, tmp_path) -> None:
+    from pipeline.bundle import Bundle
+    from pipeline.config import Clean
+
+    (broken,) = bundle.probabilities(["pain of the cafÃ© &amp; eye"])
+    (sound,) = bundle.probabilities(["pain of the café & eye"])
+    np.testing.assert_array_equal(broken, sound)
+    strict = replace(bundle, clean=Clean(redact=["email"]))
+    strict.save(tmp_path / "strict")
+    again = Bundle.load(tmp_path / "strict")
+    (asked,) = again.probabilities(["pain of the eye, write to jane.doe@example.com"])
+    (redacted,) = again.probabilities(["pain of the eye, write to <EMAIL>"])
+    np.testing.assert_array_equal(asked, redacted)

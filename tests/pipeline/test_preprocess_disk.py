@@ -44,7 +44,14 @@ found = digests(finished.path)
 found.pop("manifest.json")
 assert found == digests(expected)
 """
-MOUNT = ["unshare", "--map-root-user", "--mount", "sh", "-ec", 'mount -t tmpfs -o size=512k tmpfs "$1"; shift; exec "$@"']
+MOUNT = [
+    "unshare",
+    "--map-root-user",
+    "--mount",
+    "sh",
+    "-ec",
+    'mount -t tmpfs -o size=512k tmpfs "$1"; shift; exec "$@"',
+]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -15,7 +15,7 @@ def make_bundle(folder: Path, seed: int = 0, labels: tuple[str, ...] = LABELS) -
     select_backend("auto")
     from models.encoder import PACKED_INPUT, Encoder, SegmentClassifier
     from pipeline.bundle import Bundle
-    from pipeline.config import Tokenizer
+    from pipeline.config import Clean, Tokenizer
     from pipeline.data.tokens.tokenizer import make_tokenizer
 
     tokenizer = make_tokenizer(TEXTS, Tokenizer(vocabulary_size=300))
@@ -24,5 +24,5 @@ def make_bundle(folder: Path, seed: int = 0, labels: tuple[str, ...] = LABELS) -
     model.build(PACKED_INPUT)
     random = np.random.default_rng(seed)
     model.set_weights([random.normal(size=weight.shape) * 0.5 for weight in model.get_weights()])
-    Bundle("organ", labels, 32, tokenizer, model).save(folder)
+    Bundle("organ", labels, 32, tokenizer, Clean(), model).save(folder)
     return folder

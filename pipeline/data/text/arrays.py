@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 PIECE = 4 * 2**20
+# What Python's str.split splits at; `\s` of Arrow's regular expressions knows the ASCII ones only.
+BLANK = r"[\t-\r\x1c-\x1f\x85\p{Z}]"
 
 
 def pieces(texts: pa.Array, size: int = PIECE) -> Iterator[pa.Array]:

@@ -16,9 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import Clean
-from pipeline.data.text.arrays import change, to_bool
+from pipeline.data.text.arrays import BLANK, change, to_bool
 from pipeline.data.text.redact import redactors
-from pipeline.data.text.words import BLANK
 
 # What ftfy's repairs other than of mojibake begin with: HTML entities, control characters and odd line breaks.
 DAMAGE = (

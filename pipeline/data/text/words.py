@@ -17,8 +17,6 @@ import pyarrow.compute as pc
 
 from pipeline.data.text.arrays import change, pieces
 
-# What Python's str.split splits at; `\s` of Arrow's regular expressions knows the ASCII ones only.
-BLANK = r"[\t-\r\x1c-\x1f\x85\p{Z}]"
 UNEVEN = r"  |^ | $|[\t-\r\x1c-\x1f\x85]|[^\P{Z} ]"
 NOT_PLAIN = r"  |^ | $|[\t-\r\x1c-\x1f]|[^\x00-\x7f]"
 # Scripts that write no blanks between words. \p{M} keeps a character and its marks together.

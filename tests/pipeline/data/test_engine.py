@@ -19,7 +19,7 @@ import pytest
 from pipeline.config import Recipe, Runtime
 from pipeline.data import engine as engine_module
 from pipeline.data.engine import LocalEngine, RayEngine, make_engine
-from pipeline.errors import BackendError, Interrupted, SourceError, StoreError
+from pipeline.errors import BackendError, Interrupted, SourceError, StoreError, TradewindError
 from pipeline.preprocess import preprocess
 from pipeline.progress import SilentProgress
 
@@ -132,6 +132,16 @@ def test_a_killed_worker_is_told_with_the_likely_cause_and_the_next_one_works() 
     with pytest.raises(Interrupted, match=r"one of 2 worker processes was killed \(SIGKILL\(-9\)\).*memory ran out"):
         list(LocalEngine(2).map(die(), range(6)))
     assert list(LocalEngine(2).map(abs, range(-3, 0))) == [3, 2, 1]
+
+
+def test_what_cannot_be_sent_is_an_error_of_the_program() -> None:
+    class Unreadable:
+        def __reduce__(self) -> Any:
+            return int, ("no number",)
+
+    with pytest.raises(Exception, match="un-serialize") as caught:
+        list(LocalEngine(2).map(repr, [Unreadable(), Unreadable()]))
+    assert not isinstance(caught.value, TradewindError)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
