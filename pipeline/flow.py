@@ -5,42 +5,29 @@ The same few methods serve the command line (`run`, `step`) and Airflow (`step`,
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from pipeline.backend import select_backend
 from pipeline.config import Recipe, Settings
-from pipeline.errors import Interrupted, SourceError, StoreError
+from pipeline.errors import Interrupted, StoreError
+from pipeline.factors import Input, bundle_content, factors_of, recipe_yaml, require_unchanged
 from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics, summary
 from pipeline.progress import Progress
 from pipeline.references import REFERENCE, collect_references
 from pipeline.registry import Registry, Version
 from pipeline.steps import GRAPH, STEPS, Step, node_name
-from pipeline.store import Artifact, Factors, Store, View, source_hash
+from pipeline.store import Artifact, Store, View
 
 if TYPE_CHECKING:
     from pipeline.cli.output import Display
 
 __all__ = ["STEPS", "Flow", "Outcome", "TaskOutcome"]
-
-BUNDLE_FILES = ("model.keras", "tokenizer.json", "bundle.json")
-
-
-@dataclass(frozen=True)
-class Input:
-    """What a step starts from: a folder, and the hash of what is in it."""
-
-    path: Path
-    content: str
 
 
 class Flow:
@@ -200,7 +187,7 @@ class Flow:
         tokens = self._made("preprocess", None)
         inputs = {
             "tokens": Input(tokens.path, tokens.content),
-            "model": Input(champion.bundle, _content(champion.bundle)),
+            "model": Input(champion.bundle, bundle_content(champion.bundle)),
         }
         with self._recorded(node):
             self._execute(GRAPH["evaluate"], task, inputs, node, display, {"version": champion.version})
@@ -238,7 +225,7 @@ class Flow:
         started = time.monotonic()
         view = View(self.recipe, step.reads_of(task), step.uses)
         with display.step(node) as progress:
-            factors = self._factors(step, task, inputs, view)
+            factors = factors_of(self.recipe, step, task, inputs, view)
             artifact = self.store.run(
                 step.name,
                 factors,
@@ -268,36 +255,11 @@ class Flow:
             arguments["task"] = task
         if step.name == "publish":
             assert task is not None
-            arguments["recipe_yaml"] = self._recipe_yaml(task)
+            arguments["recipe_yaml"] = recipe_yaml(self.recipe, task)
         result = step.load()(recipe=view, out=out, progress=progress, **arguments)
-        if step.name == "validate" and self._source_contents() != contents:
-            raise SourceError(
-                "a source changed between the moment when this run looked at it and the end of its validation, so the "
-                "rows that were read are of neither state; run again when nothing writes to the sources"
-            )
-        return result
-
-    def _factors(self, step: Step, task: str | None, inputs: Mapping[str, Input], view: View) -> Factors:
-        contents = {argument: given.content for argument, given in inputs.items()}
         if step.name == "validate":
-            contents |= self._source_contents()
-        if step.name == "publish":
-            assert task is not None
-            contents["recipe_yaml"] = hashlib.sha256(self._recipe_yaml(task).encode()).hexdigest()
-        values = view.values() | ({"task": task} if task else {})
-        return Factors(step.name, values, contents, _source(step.module))
-
-    def _source_contents(self) -> dict[str, str]:
-        """Return the hash of what each source holds now."""
-        from pipeline.data.sources import source_content
-
-        return {f"source.{name}": source_content(name, source) for name, source in self.recipe.data.sources.items()}
-
-    def _recipe_yaml(self, task: str) -> str:
-        """Return what of the recipe made this task's model: without the other tasks, and how and when it ran."""
-        values = self.recipe.model_dump(mode="json", exclude={"runtime", "airflow"})
-        values["tasks"] = {task: values["tasks"][task]}
-        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+            require_unchanged(self.recipe, contents)
+        return result
 
     def _made(self, name: str, task: str | None) -> Artifact:
         """Return the artifact of a step: this run's, or else the one that the same recipe values gave before."""
@@ -306,7 +268,7 @@ class Flow:
         if artifact := self._node(name, task):
             return artifact
         view = View(self.recipe, step.reads_of(task), step.uses)
-        found = self.store.finished(self._factors(step, task, self._inputs(step, task), view))
+        found = self.store.finished(factors_of(self.recipe, step, task, self._inputs(step, task), view))
         if found:
             return found
         option = f" --task {task}" if task else ""
@@ -352,17 +314,3 @@ def _status(error: BaseException) -> str:
 def _folder(artifact: Artifact) -> Path:
     """Return the folder that the next step reads: of a fine-tuning, its bundle."""
     return artifact.path / "bundle" if artifact.step == "finetune" else artifact.path
-
-
-@cache
-def _source(module: str) -> str:
-    return source_hash(module)
-
-
-def _content(bundle: Path) -> str:
-    """Return the hash of what makes a registered bundle answer as it does."""
-    total = hashlib.sha256()
-    for name in BUNDLE_FILES:
-        with (bundle / name).open("rb") as file:
-            total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()

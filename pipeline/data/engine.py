@@ -56,7 +56,9 @@ def make_engine(runtime: Runtime, workspace: Path, size: int) -> Engine:
     """
     if runtime.data_engine == "ray":
         return RayEngine(workspace, runtime.data_workers)
-    return LocalEngine(runtime.data_workers or min(len(os.sched_getaffinity(0)), 1 + size // BYTES_PER_WORKER))
+    from joblib import cpu_count
+
+    return LocalEngine(runtime.data_workers or min(cpu_count(), 1 + size // BYTES_PER_WORKER))
 
 
 class LocalEngine:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import validate as validate_module
 from pipeline.config import Settings
 from pipeline.errors import BackendError, SourceError, StoreError, ValidationFailed
 from pipeline.flow import STEPS, Flow
@@ -177,6 +178,26 @@ def test_a_missing_backend_is_told_before_anything_starts(tiny_recipe, workspace
     with pytest.raises(BackendError, match=r"(?s)'torch', which is not installed.*tradewind\[torch\]"):
         Flow.create(recipe, tiny_recipe, Settings(workspace=workspace))
     assert not workspace.exists()
+
+
+def test_a_source_that_changes_while_it_is_read_is_of_no_use(tiny_recipe, workspace, monkeypatch):
+    data = Path(load_recipe(tiny_recipe).data.sources["notes"].path)
+    before = data.read_text()
+    report = validate_module._report
+
+    def write_while_somebody_adds_a_row(*arguments, **named):
+        with data.open("a") as file:
+            file.write("harbour 1,trade,silk and salt at the harbour on day 999\n")
+        return report(*arguments, **named)
+
+    flow = Flow.create(load_recipe(tiny_recipe), tiny_recipe, Settings(workspace=workspace))
+    with monkeypatch.context() as patch:
+        patch.setattr(validate_module, "_report", write_while_somebody_adds_a_row)
+        with pytest.raises(SourceError, match=r"data\.sources\.notes changed while it was validated"):
+            flow.step("validate", None, RecordingDisplay())
+    assert not list(workspace.glob("artifacts/validate/*"))
+    data.write_text(before)
+    assert flow.step("validate", None, RecordingDisplay()).result["rows"] == 240
 
 
 @pytest.mark.slow
