@@ -18,7 +18,7 @@ class ValidationFailed(TradewindError):
 
 
 class BackendError(TradewindError):
-    """The requested Keras backend is not installed, or another one is already loaded in this process."""
+    """The Keras backend or the data engine that the recipe asks for is not to be had in this process."""
 
 
 class StoreError(TradewindError):
@@ -34,7 +34,7 @@ class PublishError(TradewindError):
 
 
 class Interrupted(TradewindError):
-    """A signal asked the step to stop; it saved its state, and the same command continues. Exit status 75: retry me."""
+    """A signal stopped the step or a worker of it; the same command goes on from there. Exit status 75: retry me."""
 
 
 class TrainingError(TradewindError):

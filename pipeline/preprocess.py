@@ -37,7 +37,7 @@ import pyarrow.parquet as pq
 from pipeline.config import Recipe
 from pipeline.data.engine import make_engine
 from pipeline.data.stages.assemble import assemble_corpus, assemble_task, check_splits, set_aside
-from pipeline.data.stages.blocks import Plan, write_whole
+from pipeline.data.stages.blocks import Plan
 from pipeline.data.stages.deal import DUPLICATE, EVALUATED, FILTERED, NEAR_DUPLICATE, OVERLAP, Deal, deal
 from pipeline.data.stages.prepare import prepare
 from pipeline.data.stages.sift import sift
@@ -99,7 +99,7 @@ def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> Pre
     if not tokenizer_file.exists():
         progress.say(f"tokenizer: {config.tokenizer.kind}, {config.tokenizer.vocabulary_size} tokens at most")
         tokenizer = make_tokenizer(_training_texts(plan, dealt, config.tokenizer.training_megabytes), config.tokenizer)
-        write_whole(tokenizer_file, lambda path: tokenizer.save(str(path)))
+        plan.write_whole(tokenizer_file, lambda path: tokenizer.save(str(path)))
 
     (out / "clean.json").write_text(config.clean.model_dump_json(indent=2))
     plan.run(engine, "write", partial(write, config, recipe.seed), plan.blocks, progress)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 ROWS_PER_FILE = 65_536
-BYTES_PER_FILE = 64 * 2**20
+BYTES_PER_FILE = 32 * 2**20
 RESERVED = ("row_id", "text", "text_pair", "group", "split")
 
 

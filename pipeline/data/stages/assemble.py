@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.data.stages.blocks import Plan, write_whole
+from pipeline.data.stages.blocks import Plan
 from pipeline.data.stages.deal import UNSEEN, Deal, TaskRows
 from pipeline.data.text.splits import SPLITS
 from pipeline.data.tokens.shards import Shard, write_index
@@ -46,7 +46,7 @@ def assemble_task(
             ]
             first += block["rows"].get(f"{name}/{split}", 0)
         write_index(shards, folder / split, sequence_length)
-        _merge(sorted((plan.work / "parts" / name / split).glob("*.parquet")), folder / f"{split}.parquet")
+        _merge(plan, sorted((plan.work / "parts" / name / split).glob("*.parquet")), folder / f"{split}.parquet")
 
 
 def set_aside(plan: Plan, dealt: Deal, progress: Progress) -> Counter[str]:
@@ -92,7 +92,7 @@ def check_splits(name: str, task: TaskRows) -> None:
         )
 
 
-def _merge(parts: Sequence[Path], path: Path) -> None:
+def _merge(plan: Plan, parts: Sequence[Path], path: Path) -> None:
     """Write the rows of the parts, in order, as one file, a part in memory at a time."""
 
     def write(temporary: Path) -> None:
@@ -100,4 +100,4 @@ def _merge(parts: Sequence[Path], path: Path) -> None:
             for part in parts:
                 writer.write_table(pq.read_table(part))
 
-    write_whole(path, write)
+    plan.write_whole(path, write)

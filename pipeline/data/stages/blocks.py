@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,7 @@ class Plan:
                 Block(len(blocks) + place, source, path, wanted, source in corpus) for place, path in enumerate(files)
             ]
         size = sum(pq.read_metadata(block.path).serialized_size + block.path.stat().st_size for block in blocks)
+        (out / "work").mkdir(parents=True, exist_ok=True)
         return cls(tuple(blocks), tasks, out, out / "work", size)
 
     def file(self, stage: str, block: Block, suffix: str = "") -> Path:
@@ -101,7 +102,14 @@ class Plan:
     def save(self, stage: str, block: Block, array: np.ndarray) -> None:
         """Save an array for a block, whole or not at all."""
         path = self.file(stage, block, ".npy")
-        write_whole(path, lambda temporary: save_array(temporary, array))
+        self.write_whole(path, lambda temporary: save_array(temporary, array))
+
+    def write_whole(self, path: Path, write: Callable[[Path], Any]) -> None:
+        """Let `write` fill a file in the work folder, and put it in its place in one go."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.work / f"{path.name}.{os.getpid()}"
+        write(temporary)
+        temporary.replace(path)
 
     def run(
         self,
@@ -123,25 +131,15 @@ class Plan:
         waiting = [block for block in blocks if not self.file(stage, block, ".done").exists()]
         done = len(blocks) - len(waiting)
         progress.update(done, max(1, len(blocks)), stage=stage)
-        for _ in engine.map(partial(_finish, self, stage, function), waiting):
+        alone = replace(self, blocks=())  # what is sent with every block
+        for _ in engine.map(partial(_finish, alone, stage, function), waiting):
             done += 1
             progress.update(done, len(blocks), stage=stage)
 
 
 def _finish(plan: Plan, stage: str, function: Callable[[Plan, Block], Any], block: Block) -> None:
     function(plan, block)
-    write_whole(plan.file(stage, block, ".done"), Path.touch)
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file and put it in its place in one go."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    plan.write_whole(plan.file(stage, block, ".done"), Path.touch)
 
 
 def _columns(source: str, tasks: dict[str, TaskData], split: str | None, present: list[str]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Preprocess
 from pipeline.data.rows import read_rows
-from pipeline.data.stages.blocks import Block, Plan, write_whole
+from pipeline.data.stages.blocks import Block, Plan
 from pipeline.data.text.duplicates import keys
 from pipeline.data.text.filters import dropped_by
 from pipeline.data.text.repair import clean
@@ -46,12 +46,12 @@ def prepare(config: Preprocess, plan: Plan, block: Block) -> None:
     empty = pc.equal(pc.utf8_trim_whitespace(texts), "")
     rule = dropped_by(texts, config.filters) if block.in_corpus else pa.nulls(len(texts), pa.string())
     table = table.append_column("rule", pc.if_else(empty, EMPTY, rule))
-    write_whole(plan.file("prepared", block, ".parquet"), partial(pq.write_table, table, compression="lz4"))
+    plan.write_whole(plan.file("prepared", block, ".parquet"), partial(pq.write_table, table, compression="lz4"))
     normal = normal_texts(texts, pairs, config)
     plan.save("keys", block, keys(normal))
     plan.save("places", block, place_groups(pc.coalesce(_whole(table["group"]), normal), config.split.salt))
     cleaning = json.dumps(cleaned, sort_keys=True)
-    write_whole(plan.file("cleaned", block, ".json"), lambda path: path.write_text(cleaning))
+    plan.write_whole(plan.file("cleaned", block, ".json"), lambda path: path.write_text(cleaning))
 
 
 def normal_texts(texts: pa.Array, pairs: pa.Array, config: Preprocess) -> pa.Array:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config import Preprocess
-from pipeline.data.stages.blocks import Block, Plan, write_whole
+from pipeline.data.stages.blocks import Block, Plan
 from pipeline.data.stages.deal import REMOVED
 from pipeline.data.text.splits import SPLITS, TRAIN, VALIDATION
 from pipeline.data.tokens.encode import TextEncoder
@@ -65,7 +65,7 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
             shards[split_name] = packing.write(kept, plan.out / "tasks" / name / split_name, segments)
             written["rows"][f"{name}/{split_name}"] = len(rows)
     _write_removed(table, corpus, plan.out / "removed" / f"{block.name}.parquet")
-    write_whole(plan.file("written", block, ".json"), lambda path: path.write_text(json.dumps(written)))
+    plan.write_whole(plan.file("written", block, ".json"), lambda path: path.write_text(json.dumps(written)))
 
 
 class _Documents:

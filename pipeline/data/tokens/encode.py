@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from pipeline.data.tokens.ragged import Ragged, join
+from pipeline.data.text.arrays import pieces
+from pipeline.data.tokens.ragged import Ragged, concatenate, join
 from pipeline.data.tokens.vocabulary import Vocabulary
 
 # Normalizers that change a character by itself or with its neighbours, but never across ASCII white space.
@@ -57,8 +58,8 @@ class TextEncoder:
         documents = self._ids(_strings(texts))
         start = _constant(self.vocabulary.start, len(documents), documents.values.dtype)
         if pairs is None:
-            pieces = None if max_length is None else np.minimum(documents.lengths, max_length - 1)
-            return join(start, _truncated(documents, pieces))
+            lengths = None if max_length is None else np.minimum(documents.lengths, max_length - 1)
+            return join(start, _truncated(documents, lengths))
         second = self._ids(_strings(pc.fill_null(pairs, "")))
         present = pc.is_valid(pairs).to_numpy(zero_copy_only=False)
         separator = _constant(self.vocabulary.separator, len(documents), documents.values.dtype, present)
@@ -72,12 +73,16 @@ class TextEncoder:
     def _ids(self, texts: pa.Array) -> Ragged:
         if self._words is None:
             return _encode_whole(self.tokenizer, texts.to_pylist(), self.vocabulary.dtype)
-        words = self._words.split(texts)
+        parts = [self._by_words(self._words, piece) for piece in pieces(texts)]
+        return concatenate(parts) if parts else _encode_whole(self.tokenizer, [], self.vocabulary.dtype)
+
+    def _by_words(self, tokenizer: _WordTokenizer, texts: pa.Array) -> Ragged:
+        words = tokenizer.split(texts)
         distinct = words.values.dictionary_encode()
-        encoded = self._words.encode(distinct.dictionary, self.vocabulary.dtype)
+        encoded = tokenizer.encode(distinct.dictionary, self.vocabulary.dtype)
         fast = encoded.take(distinct.indices.to_numpy())
         result = Ragged(fast.values, fast.offsets[words.offsets])
-        odd = self._words.odd(distinct.dictionary)
+        odd = tokenizer.odd(distinct.dictionary)
         if not odd.any():
             return result
         counts = np.concatenate([[0], np.cumsum(odd[distinct.indices.to_numpy()])])
@@ -165,15 +170,15 @@ class _WordTokenizer:
 
     def encode(self, words: pa.Array, dtype: Any) -> Ragged:
         """Return the ids of each word; those of an earlier block are remembered."""
-        pieces = words.to_pylist()
-        if len(self.numbers) + len(pieces) > MOST_WORDS:
+        wanted = words.to_pylist()
+        if len(self.numbers) + len(wanted) > MOST_WORDS:
             self.numbers, self.known = {}, None
-        new = [piece for piece in pieces if piece not in self.numbers]
+        new = [word for word in wanted if word not in self.numbers]
         if new or self.known is None:
             self.numbers |= zip(new, range(len(self.numbers), len(self.numbers) + len(new)), strict=True)
             encoded = _encode_whole(self.tokenizer, new, dtype)
-            self.known = encoded if self.known is None else _appended(self.known, encoded)
-        return self.known.take(np.fromiter(map(self.numbers.__getitem__, pieces), np.int64, len(pieces)))
+            self.known = encoded if self.known is None else concatenate([self.known, encoded])
+        return self.known.take(np.fromiter(map(self.numbers.__getitem__, wanted), np.int64, len(wanted)))
 
     def odd(self, words: pa.Array) -> np.ndarray:
         """Return which words must not be encoded alone, (words,) bool: their normal form gains or loses white space."""
@@ -202,15 +207,10 @@ def _encode_whole(tokenizer: Tokenizer, texts: list[str], dtype: Any) -> Ragged:
 
 def _replaced(documents: Ragged, numbers: np.ndarray, others: Ragged) -> Ragged:
     """Return the documents with those of these numbers replaced by others, in order."""
-    both = _appended(documents, others)
+    both = concatenate([documents, others])
     order = np.arange(len(documents))
     order[numbers] = len(documents) + np.arange(len(numbers))
     return both.take(order)
-
-
-def _appended(first: Ragged, second: Ragged) -> Ragged:
-    values = np.concatenate([first.values, second.values])
-    return Ragged(values, np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]))
 
 
 def _truncated(documents: Ragged, lengths: np.ndarray | None) -> Ragged:

@@ -50,8 +50,18 @@ class Ragged:
     def slices(self, starts: np.ndarray, lengths: np.ndarray) -> Ragged:
         """Return the stretches of `values` that begin at `starts` and are `lengths` long, as sequences."""
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        index = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        # The index is the largest array of all, and four bytes for a number are enough in a block.
+        narrow = np.int32 if max(len(self.values), offsets[-1]) < 2**31 else np.int64
+        index = np.repeat((starts - offsets[:-1]).astype(narrow), lengths)
+        index += np.arange(offsets[-1], dtype=narrow)
         return Ragged(self.values[index], offsets)
+
+
+def concatenate(parts: Sequence[Ragged]) -> Ragged:
+    """Return the sequences of all parts, one part after the other; there is one part at least."""
+    ends = np.cumsum([0, *(part.offsets[-1] for part in parts)])
+    offsets = [part.offsets[1:] + start for part, start in zip(parts, ends, strict=False)]
+    return Ragged(np.concatenate([part.values for part in parts]), np.concatenate([[0], *offsets]).astype(np.int64))
 
 
 def join(*parts: Ragged) -> Ragged:
