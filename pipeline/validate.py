@@ -59,7 +59,7 @@ def validate(recipe: Recipe, out: Path, progress: Progress) -> ValidateResult:
     _write_json(out / "statistics.json", {"sources": statistics})
     _write_json(out / "checks.json", [_entry(outcome) for outcome in inspector.outcomes])
     data_docs.write(out / "data_docs", inspector.pages, inspector.outcomes, statistics)
-    _report(out, statistics, inspector.outcomes, progress)
+    _report(statistics, inspector.outcomes, progress)
     _stop_on_failure(out, inspector.outcomes)
     return _result(statistics, inspector.outcomes)
 
@@ -99,12 +99,14 @@ def _entry(outcome: Outcome) -> dict[str, Any]:
     return entry | ({"error": outcome.error} if outcome.error else {})
 
 
-def _report(out: Path, statistics: Statistics, outcomes: list[Outcome], progress: Progress) -> None:
+def _report(statistics: Statistics, outcomes: list[Outcome], progress: Progress) -> None:
     for name, figures in statistics.items():
         total, aside = figures["rows"], figures["quarantined"]
         if aside:
             why = ", ".join(f"{count:,} {reason}" for reason, count in figures["quarantined_by_reason"].items())
-            progress.say(f"{name}: {aside:,} of {total:,} rows quarantined ({why}), see {out}/quarantine.jsonl")
+            progress.say(
+                f"{name}: {aside:,} of {total:,} rows quarantined ({why}): quarantine.jsonl in the artifact of validate"
+            )
             progress.say(f"{name}: the first of them: {', '.join(figures['quarantined_examples'])}")
         else:
             progress.say(f"{name}: {total:,} rows, none quarantined")

@@ -182,21 +182,6 @@ def task_checks(task: str, data: TaskData) -> list[Check]:
     return checks
 
 
-def label_checks(checks: Checks) -> list[Check]:
-    """Return the checks on a frame with one row per label: `label`, `rows`."""
-    severity = checks.severity_of("enough_rows_per_label")
-    if severity == "off":
-        return []
-    least = checks.min_rows_per_label
-    return [
-        Check(
-            "enough rows per label", severity, "expect_column_values_to_be_between",
-            {"column": "rows", "min_value": least}, f"at least {least} rows of every label",
-            fix="add rows of the rare labels, or merge them into one",
-        )
-    ]  # fmt: skip
-
-
 def share(part: int, of: int) -> float:
     """Return part / of, 0 of nothing."""
     return part / of if of else 0.0

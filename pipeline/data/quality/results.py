@@ -22,7 +22,7 @@ def observed(result: dict[str, Any]) -> Any:
     if "element_count" not in result or "unexpected_count" not in result:
         return result.get("observed_value")
     broken, of = result["unexpected_count"], result["element_count"]
-    return f"{broken} of {of} ({broken / of:.2%}) break it" if of else "no rows"
+    return f"{broken:,} of {of:,} ({broken / of:.2%}) break it" if of else "no rows"
 
 
 def plain(value: Any) -> Any:

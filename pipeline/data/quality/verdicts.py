@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Severity
-from pipeline.data.quality import checks as builtin
 from pipeline.data.quality.checks import Judge, share, told_share
 from pipeline.data.quality.figures.profile import Profile, kinds, ranked
 from pipeline.data.quality.figures.spool import group_starts
@@ -37,10 +36,12 @@ def conclude(survey: Survey) -> dict[str, Any]:
 
 def _judge_counts(survey: Survey, judge: Judge, figures: dict[str, Any]) -> None:
     name, checks, aside = survey.name, survey.checks, survey.rows - survey.kept
+    encoded = " (iconv -f LATIN1 -t UTF-8 turns Latin-1 into UTF-8)" if "not UTF-8" in survey.reasons else ""
+    repair = f"repair {name}'s rows{encoded}"
     judge.add(
         "few rows quarantined", share(aside, survey.rows), told_share(aside, survey.rows, " rows"),
         f"at most {checks.max_quarantined:.2%} of the rows",
-        f"repair {name}'s rows, or raise data.checks.max_quarantined", most=checks.max_quarantined,
+        f"{repair}, or raise data.checks.max_quarantined", most=checks.max_quarantined,
     )  # fmt: skip
     told: str = f"{survey.kept:,}"
     severity: Severity | None = None
@@ -49,7 +50,7 @@ def _judge_counts(survey: Survey, judge: Judge, figures: dict[str, Any]) -> None
         told, severity = f"0, as every one of the {survey.rows:,} rows is quarantined ({counts})", "critical"
     judge.add(
         "enough rows", survey.kept, told, f"at least {checks.min_rows} sound rows",
-        "add rows, or lower data.checks.min_rows" if survey.kept else f"repair {name}'s rows, or the checks on them",
+        "add rows, or lower data.checks.min_rows" if survey.kept else f"{repair}, or the checks on them",
         least=checks.min_rows, severity=severity,
     )  # fmt: skip
 
@@ -115,12 +116,8 @@ def _judge_unique(survey: Survey, judge: Judge) -> None:
 
 
 def _conclude_task(survey: Survey, task: TaskRows) -> dict[str, Any]:
-    import pandas as pd
-
     figures = task.labels.statistics()
     labels, checks, subject = figures["labels"], survey.checks, f"task {task.name}"
-    frame = pd.DataFrame({"label": pd.Series(list(labels), dtype="str"), "rows": list(labels.values())})
-    survey.inspector.run(subject, "labels", frame.astype({"rows": "int64"}), builtin.label_checks(checks))
     judge = Judge(checks)
     judge.add(
         "at least two labels", len(labels), f"{len(labels)}", "at least 2 distinct labels",
@@ -146,5 +143,20 @@ def _conclude_task(survey: Survey, task: TaskRows) -> dict[str, Any]:
         f"tasks.{task.name}.data.labels",
         most=0,
     )  # fmt: skip
-    survey.inspector.measure(subject, "rows together", judge.measures)
+    _judge_rare_labels(judge, labels)
+    if survey.kept:
+        survey.inspector.measure(subject, "rows together", judge.measures)
     return figures | {"label_column": task.data.label, "vocabulary": task.profile.statistics()["vocabulary"]}
+
+
+def _judge_rare_labels(judge: Judge, labels: dict[str, int]) -> None:
+    least = judge.checks.min_rows_per_label
+    rare = sorted((count, label) for label, count in labels.items() if count < least)
+    told = told_share(len(rare), len(labels), " labels") + " have fewer"
+    if rare:
+        told += f": {', '.join(f'{label!r} {count:,}' for count, label in rare[:5])}"
+        told += " and others" if len(rare) > 5 else ""
+    judge.add(
+        "enough rows per label", len(rare), told, f"at least {least} rows of every label",
+        "add rows of the rare labels, or merge them into one", most=0,
+    )  # fmt: skip
