@@ -76,8 +76,8 @@ def drift(recipe: Recipe, rows: Path, reference: Path | None, out: Path, progres
             progress.update(position, len(champions))
     _write(out, compared, without, settings)
     breaches = [_sentence(task, metric) for task, metric in _breaches(compared)]
-    for breach in breaches:
-        progress.say(f"{settings.severity}: {breach}")
+    for breach in breaches if settings.severity == "warning" else ():
+        progress.say(f"warning: {breach}")
     if breaches and settings.severity == "critical":
         listed = "".join(f"\n- {breach}" for breach in breaches)
         raise ValidationFailed(

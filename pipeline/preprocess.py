@@ -38,7 +38,7 @@ from pipeline.config import Recipe
 from pipeline.data.engine import make_engine
 from pipeline.data.stages.assemble import assemble_corpus, assemble_task, check_splits, set_aside
 from pipeline.data.stages.blocks import Plan
-from pipeline.data.stages.deal import DUPLICATE, EVALUATED, FILTERED, NEAR_DUPLICATE, OVERLAP, Deal, deal
+from pipeline.data.stages.deal import DUPLICATE, EVALUATED, FILTERED, HELD_OUT, NEAR_DUPLICATE, OVERLAP, Deal, deal
 from pipeline.data.stages.prepare import prepare
 from pipeline.data.stages.sift import sift
 from pipeline.data.stages.write import write
@@ -62,6 +62,7 @@ class PreprocessResult:
     corpus_near_duplicates: int
     corpus_removed_as_evaluated: int
     corpus_overlaps: int
+    corpus_held_out: int
     corpus_filtered: dict[str, int]
     cleaned: dict[str, int]
     packing_efficiency: float
@@ -153,6 +154,7 @@ def _result(plan: Plan, dealt: Deal, tokens: int, capacity: int, aside: Counter[
         corpus_near_duplicates=fates[NEAR_DUPLICATE],
         corpus_removed_as_evaluated=fates[EVALUATED],
         corpus_overlaps=fates[OVERLAP],
+        corpus_held_out=fates[HELD_OUT],
         corpus_filtered=dict(sorted(filtered.items())),
         cleaned={rule: count for rule, count in sorted(cleaned.items()) if count},
         packing_efficiency=round(tokens / capacity, 4) if capacity else 0.0,

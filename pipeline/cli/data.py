@@ -31,7 +31,7 @@ def profile(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A file, a glob, any URL such as s3://bucket/*.parquet or hf://datasets/owner/name/*.csv; with "
+            help="A file, a glob, any URL such as s3://bucket/\\*.parquet or hf://datasets/owner/name/\\*.csv; with "
             "--query, the SQLAlchemy URL of a database.",
         ),
     ],

@@ -187,6 +187,7 @@ def corpus(tokens: Path | None) -> Values | None:
         "near duplicate": result["corpus_near_duplicates"],
         "equals a text that a task is judged on": result["corpus_removed_as_evaluated"],
         "overlaps a text that a task is judged on": result["corpus_overlaps"],
+        "held out with its group": result["corpus_held_out"],
     } | {f"filter {rule.replace('_', ' ')}": count for rule, count in result["corpus_filtered"].items()}
     return result | {"lost": {rule: count for rule, count in lost.items() if count}}
 

@@ -24,7 +24,7 @@ from pipeline.data.text.splits import SPLITS, assign_splits
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.vocabulary import Vocabulary
-from pipeline.errors import ValidationFailed
+from pipeline.errors import SourceError, ValidationFailed
 from pipeline.preprocess import preprocess
 from pipeline.progress import SilentProgress
 
@@ -246,7 +246,13 @@ def test_the_result_counts_what_was_kept_and_dropped(rows, tmp_path) -> None:
     assert rules == {
         "duplicate": result.corpus_duplicates,
         "equals a text that a task is judged on": result.corpus_removed_as_evaluated,
+        "held out with its group": result.corpus_held_out,
     }
+    assert result.corpus_held_out == sum(DEALT[row["group"]] == "test" for row in read_source(rows, "notes")) + sum(
+        DEALT[row["group"]] == "test" for row in read_source(rows, "terms") if row["group"]
+    )
+    everything = len(read_source(rows, "notes")) + len(read_source(rows, "terms"))
+    assert result.corpus_rows + rules.total() == everything
     assert result.corpus_duplicates >= 10
     assert len(set(removed["row_id"].to_pylist())) == rules.total()
     kept = len(decode_documents(tokens, "corpus/train")) + len(decode_documents(tokens, "corpus/validation"))
@@ -476,3 +482,16 @@ def test_second_texts_are_encoded_and_kept(tmp_path) -> None:
     packed = ShardedRows(tmp_path / "out" / "tasks" / "kind" / "train")
     separators = (packed.take(np.arange(len(packed))).token_ids == Vocabulary.of(tokenizer).separator).sum()
     assert separators == sum(row["text_pair"] is not None for row in found)
+
+
+def test_text_that_no_task_uses_needs_no_column_of_the_split_and_no_test_rows(tmp_path) -> None:
+    columns = labelled(100)
+    rows = write_rows(tmp_path, columns)
+    pages: dict[str, list[str | None]] = {"text": [f"page {number} of a book {number * 7}" for number in range(200)]}
+    write_rows(rows, pages, "pages")
+    settings = changed(split={"method": "stratified", "column": "kind"})
+    result = run(rows, tmp_path / "out", **WITH_PAGES, **settings)
+    assert result.corpus_held_out == 10
+    assert result.corpus_rows == 100 + 200 - 10 - result.corpus_overlaps
+    with pytest.raises(SourceError, match=r"preprocess.split\.column names column 'kinds', which source 'notes' lacks"):
+        run(rows, tmp_path / "typo", **WITH_PAGES, **changed(split={"method": "stratified", "column": "kinds"}))

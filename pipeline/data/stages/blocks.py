@@ -147,7 +147,7 @@ def _columns(source: str, tasks: dict[str, TaskData], split: str | None, present
     for name, data in tasks.items():
         for column in (data.label, *data.where):
             needed.setdefault(column, f"tasks.{name}.data")
-    if split:
+    if split and (tasks or split in present):  # text that no task uses is dealt by hash where it has no such column
         needed.setdefault(split, "preprocess.split.column")
     for column, key in needed.items():
         if column not in present:

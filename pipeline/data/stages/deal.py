@@ -14,19 +14,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.config import Preprocess, TaskData
+from pipeline.config import Preprocess, Split, TaskData
 from pipeline.data.stages.blocks import Block, Plan
 from pipeline.data.text.duplicates import first_of_equal
 from pipeline.data.text.splits import SPLITS, TEST, TRAIN, assign_at
 from pipeline.errors import SourceError
 
 # What became of a row in the corpus, where it is not its split.
-ELSEWHERE, FILTERED, EVALUATED, DUPLICATE, OVERLAP, NEAR_DUPLICATE = -1, -2, -3, -4, -5, -6
+ELSEWHERE, FILTERED, EVALUATED, DUPLICATE, OVERLAP, NEAR_DUPLICATE, HELD_OUT = -1, -2, -3, -4, -5, -6, -7
 REMOVED = {
     EVALUATED: "equals a text that a task is judged on",
     DUPLICATE: "duplicate",
     OVERLAP: "overlaps a text that a task is judged on",
     NEAR_DUPLICATE: "near duplicate",
+    HELD_OUT: "held out with its group",
 }
 # Of a task: not one of its rows, or a duplicate, or with a label that no training row has.
 ABSENT, REPEATED, UNSEEN = -1, -2, -3
@@ -105,7 +106,7 @@ def deal(plan: Plan, config: Preprocess) -> Deal:
             dealt.of(dealt.corpus, block)[:] = np.where(sound, dealt.of(splits, block), FILTERED)
     for rows, keys in _key_parts(plan, dealt):
         _deduplicate(dealt, rows, keys)
-    dealt.corpus[dealt.corpus == TEST] = ELSEWHERE
+    dealt.corpus[dealt.corpus == TEST] = HELD_OUT
     for task in dealt.tasks.values():
         trained = np.unique(task.codes[task.splits == TRAIN])
         task.splits[(task.splits > TRAIN) & ~np.isin(task.codes, trained)] = UNSEEN
@@ -153,14 +154,20 @@ def _key_parts(plan: Plan, dealt: Deal) -> Iterator[tuple[np.ndarray, np.ndarray
 
 
 def _splits(plan: Plan, config: Preprocess) -> Iterator[np.ndarray]:
-    """Yield the splits of the rows of each source, or of each block where that is the same."""
+    """Yield the splits of the rows of each source, or of each block where that is the same.
+
+    Text that no task uses is dealt by hash where it has not the column of the split, and none of it is kept for a test
+    but what shares a group, which may be another source's too.
+    """
+    by_hash = Split(validation=config.split.validation, test=config.split.test, salt=config.split.salt)
     for source in dict.fromkeys(block.source for block in plan.blocks):
         blocks = [block for block in plan.blocks if block.source == source]
+        judged = any(data.source == source for data in plan.tasks.values())
         method, column = config.split.method, config.split.column or "split"
-        if method == "auto":
-            method = "given" if _has_split(plan, blocks) else "hash"
-        if method == "hash":
-            yield from (assign_at(config.split, plan.load("places", block)) for block in blocks)
+        if method == "hash" or not (_has(plan, blocks, column) or (judged and method != "auto")):
+            for block in blocks:
+                splits = assign_at(by_hash, plan.load("places", block))
+                yield splits if judged else np.where(_alone(plan, block) & (splits == TEST), TRAIN, splits)
             continue
         places = np.concatenate([plan.load("places", block) for block in blocks])
         tables = [
@@ -170,9 +177,22 @@ def _splits(plan: Plan, config: Preprocess) -> Iterator[np.ndarray]:
         yield assign_at(config.split, places, whole[column], whole["row_id"])
 
 
-def _has_split(plan: Plan, blocks: list[Block]) -> bool:
-    found = (pq.read_table(plan.file("prepared", block, ".parquet"), columns=["split"])["split"] for block in blocks)
-    return any(column.null_count < len(column) for column in found)
+def _has(plan: Plan, blocks: list[Block], column: str) -> bool:
+    """Return whether any row of the blocks has a value in the column that the split goes by."""
+    for block in blocks:
+        path = plan.file("prepared", block, ".parquet")
+        if column in pq.read_schema(path).names:
+            values = pq.read_table(path, columns=[column])[column]
+            if values.null_count < len(values):
+                return True
+    return False
+
+
+def _alone(plan: Plan, block: Block) -> np.ndarray:
+    """Return which rows share no group, (rows,) bool: of text that no task is judged on, none need be held out."""
+    groups = pq.read_table(plan.file("prepared", block, ".parquet"), columns=["group"])["group"]
+    alone: np.ndarray = pc.is_null(groups).to_numpy()
+    return alone
 
 
 def _task_rows(plan: Plan, dealt: Deal, data: TaskData) -> TaskRows:
