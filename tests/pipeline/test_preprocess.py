@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from split_names import assign_splits
 
 from pipeline.config import Recipe
 from pipeline.data.rows import row_files
 from pipeline.data.text import words
-from pipeline.data.text.splits import SPLITS, assign_splits
+from pipeline.data.text.splits import SPLITS
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.vocabulary import Vocabulary

@@ -7,7 +7,6 @@ methods look at all rows at once, and keep a number of eight bytes for each.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -52,12 +51,6 @@ def assign_at(
     if method == "time":
         return _by_time(places, _read_times(column, rows), split)
     return _given(places, _read_splits(column, rows), split)
-
-
-def assign_splits(groups: Iterable[str], split: Split) -> list[str]:
-    """Return the name of the split of each group, by its hash."""
-    places = place_groups(pa.array(groups, pa.string()), split.salt)
-    return [SPLITS[place] for place in _deal(places, split)]
 
 
 def place_groups(groups: pa.Array, salt: str) -> np.ndarray:

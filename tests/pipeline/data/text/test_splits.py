@@ -7,10 +7,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from split_names import assign_splits
 from text_cases import quick, strings
 
 from pipeline.config import Split
-from pipeline.data.text.splits import SPLITS, TEST, TRAIN, VALIDATION, assign_at, assign_splits, place_groups
+from pipeline.data.text.splits import SPLITS, TEST, TRAIN, VALIDATION, assign_at, place_groups
 from pipeline.errors import SourceError
 
 groups = st.lists(st.text(max_size=8), max_size=40)
