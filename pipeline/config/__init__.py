@@ -12,20 +12,11 @@ from pydantic import Field, model_validator
 
 from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
 from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
+from pipeline.config.running import GATE_METRICS, Airflow, Gate, Publish, Runtime
 from pipeline.config.section import Fraction, Name, Section, Severity
 from pipeline.config.settings import Settings, resolve_secrets
 from pipeline.config.sources import Columns, FilesSource, Icd10Source, Source, SplitName, SqlSource
-from pipeline.config.training import (
-    GATE_METRICS,
-    Airflow,
-    Finetune,
-    Gate,
-    Model,
-    Optimization,
-    Pretrain,
-    Publish,
-    Runtime,
-)
+from pipeline.config.training import Finetune, Model, Optimization, Pretrain
 
 __all__ = [
     "GATE_METRICS",

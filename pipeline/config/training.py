@@ -1,48 +1,105 @@
-"""The model, how it is trained, how it is judged, and how the recipe runs."""
+"""The model, and how it is pretrained and fine-tuned."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from pipeline.config.section import Fraction, Section
 
-GATE_METRICS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1")
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Model(Section):
-    """The encoder. `size` derives every dimension; a dimension given here overrides the derived one."""
+    """The Transformer. `size` derives every dimension; a dimension given here overrides the derived one."""
 
+    architecture: Literal["encoder", "decoder", "encoder_decoder"] = Field(
+        "encoder", description="pretrained on masked tokens, on the next token, or on corrupted spans"
+    )
     size: Literal["tiny", "mini", "small", "base"] = Field(
         "mini", description="1.4, 2.9, 13.8 or 91 million parameters with 8192 tokens"
     )
-    num_layers: PositiveInt | None = Field(None, description="blocks")
+    num_layers: PositiveInt | None = Field(None, description="blocks; of an encoder-decoder, on either side")
     hidden_dim: PositiveInt | None = Field(None, description="width; a multiple of twice num_heads")
     num_heads: PositiveInt | None = Field(None, description="query heads of the attention")
     num_key_value_heads: PositiveInt | None = Field(None, description="key and value heads; divides num_heads")
-    feedforward_dim: PositiveInt | None = Field(None, description="inner width of the gated feed-forward")
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(None, description="during pretraining")
+    feedforward_dim: PositiveInt | None = Field(None, description="inner width of the feed-forward")
+    feedforward: Literal["geglu", "relu2"] = Field("geglu", description="gated by GELU, or the square of ReLU")
+    query_key_norm: bool = Field(True, description="RMS norm on queries and keys")
+    tie_embeddings: bool = Field(True, description="the output projection is the embedding")
+    max_sequence_length: PositiveInt = Field(8192, description="longest row; rotary positions have no table to outgrow")
+    dropout: Rate | None = Field(None, description="during pretraining")
 
 
 class Optimization(Section):
     """What pretraining and fine-tuning share. Batches are counted in packed rows of `sequence_length` tokens."""
 
     global_batch_size: PositiveInt = Field(64, description="packed rows per optimizer update")
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="default: by model size")
-    warmup_fraction: Fraction = Field(0.06, description="share of the updates in which the learning rate rises")
-    weight_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.01, description="AdamW; not on norms, biases, embeddings"
+    optimizer: Literal["adamw", "adam", "sgd", "lion", "muon"] = Field(
+        "adamw", description="muon takes the kernels of the blocks and leaves the rest to AdamW; sgd has momentum"
     )
-    clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="largest global norm of the gradients")
+    learning_rate: Annotated[float, Field(gt=0, lt=10)] | None = Field(
+        None, description="the peak; default: by model size and optimizer"
+    )
+    schedule: Literal["cosine", "linear", "warmup_stable_decay", "constant"] = Field(
+        "cosine", description="what follows the warm-up"
+    )
+    warmup_fraction: Fraction = Field(0.06, description="share of the updates in which the learning rate rises")
+    warmup_steps: Annotated[int, Field(ge=0)] | None = Field(None, description="updates; overrides `warmup_fraction`")
+    decay_fraction: Fraction = Field(0.2, description="of warmup_stable_decay: share that decays, linearly")
+    final_fraction: Fraction = Field(0.1, description="share of the peak that is left at the end")
+    beta_1: Rate = Field(0.9, description="momentum: of the first moment, of sgd, of lion; muon has 0.95")
+    beta_2: Rate = Field(0.98, description="of the second moment")
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.01, description="decoupled from the gradient")
+    decay_all: bool = Field(False, description="decay norms, biases and embeddings too")
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest global norm of the gradients")
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="keep an exponential moving average of the weights; it is what is judged and saved"
+    )
+    z_loss: Annotated[float, Field(ge=0)] = Field(0.0, description="weight of log(Z)^2, which keeps logits small")
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> Optimization:
+        decay = self.decay_fraction if self.schedule == "warmup_stable_decay" else 0.0
+        if self.warmup_steps is None and self.warmup_fraction + decay > 1:
+            raise ValueError(
+                f"warmup_fraction {self.warmup_fraction} and decay_fraction {decay} add up to more than the training; "
+                "make one smaller"
+            )
+        return self
 
 
 class Pretrain(Optimization):
-    """Masked-token pretraining."""
+    """Self-supervised training on the corpus, with the objective of the model's architecture."""
 
     epochs: PositiveInt = Field(10, description="passes over the corpus, unless `steps` is given")
     steps: PositiveInt | None = Field(None, description="optimizer updates; overrides `epochs`")
-    mask_fraction: Annotated[float, Field(gt=0, le=0.5)] = Field(0.2, description="share of a row that is predicted")
+    mask_fraction: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        0.2, description="share of a row that is hidden and predicted; a decoder predicts all"
+    )
+    span_length: Annotated[float, Field(ge=1)] = Field(3.0, description="mean tokens of a corrupted span")
+    start_from: str | None = Field(
+        None, description="folder of an earlier `pretrain` artifact whose weights and vocabulary are trained further"
+    )
+    resume_stable: bool = Field(
+        False, description="with start_from: go on where its warmup_stable_decay began to decay, optimizer included"
+    )
+    evaluations: Annotated[int, Field(ge=0)] = Field(5, description="times the validation loss is taken on the way")
+    spike_threshold: Annotated[float, Field(gt=0)] | None = Field(
+        8.0,
+        description="robust deviations above the recent losses from which a spike is rolled back and its data skipped; "
+        "null: never",
+    )
+
+    @model_validator(mode="after")
+    def _stable_has_a_start(self) -> Pretrain:
+        if self.resume_stable and (self.start_from is None or self.schedule != "warmup_stable_decay"):
+            raise ValueError(
+                f"resume_stable needs start_from and schedule: warmup_stable_decay; got start_from {self.start_from!r} "
+                f"and schedule {self.schedule!r}"
+            )
+        return self
 
 
 class Finetune(Optimization):
@@ -51,61 +108,5 @@ class Finetune(Optimization):
     initialize: Literal["pretrained", "scratch"] = Field("pretrained", description="scratch ignores the backbone")
     epochs: PositiveInt = Field(4, description="passes over the task's training rows")
     global_batch_size: PositiveInt = Field(16, description="packed rows per optimizer update")
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.1, description="in the encoder and before the answer")
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="share spread over all classes")
-
-
-class Gate(Section):
-    """What a candidate must reach before it may be published."""
-
-    metric: Literal["accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1"] = Field(
-        "macro_f1", description="compared with the baseline and the champion"
-    )
-    thresholds: dict[Literal["accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1"], Fraction] = (
-        Field(default_factory=dict, description="least value of each metric on the test rows")
-    )
-    baseline: Literal["critical", "warning", "off"] = Field(
-        "critical", description="must the candidate beat the linear model?"
-    )
-    champion_margin: Fraction = Field(0.0, description="how much worse than the champion is still accepted")
-
-
-class Publish(Section):
-    """Where proven models go."""
-
-    registered_model: str = Field("{recipe}-{task}", description="name in the registry")
-    golden_rows: Annotated[int, Field(ge=1, le=1000)] = Field(
-        64, description="test rows on which the reloaded export must answer as the trained model did"
-    )
-
-
-class Runtime(Section):
-    """How the recipe runs on this machine; of what is trained it changes rounding and the order of float sums."""
-
-    backend: Literal["auto", "jax", "tensorflow", "torch"] = Field(
-        "auto", description="`auto` takes the first of jax, tensorflow, torch that is installed"
-    )
-    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        "auto", description="`auto` is mixed_bfloat16 on an accelerator and float32 on a CPU"
-    )
-    micro_batch_size: PositiveInt | None = Field(
-        None, description="packed rows per forward pass; smaller needs less memory; default: the whole global batch"
-    )
-    data_engine: Literal["local", "ray"] = Field(
-        "local", description="where preprocessing runs: processes on this machine, or a Ray cluster; same bytes out"
-    )
-    data_workers: PositiveInt | None = Field(
-        None, description="processes of the local engine, or tasks at once on Ray; default: one per core"
-    )
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = Field(30.0, description="between two checkpoints")
-    checkpoints_kept: PositiveInt = Field(2, description="the newest ones; a damaged one falls back to the one before")
-
-
-class Airflow(Section):
-    """How Airflow runs the recipe."""
-
-    schedule: str | None = Field(None, description="cron expression or preset such as @daily; null: only by hand")
-    retries: Annotated[int, Field(ge=0)] = Field(2, description="tries after the first, each going on where it stopped")
-    retry_delay_seconds: Annotated[int, Field(ge=0)] = Field(30, description="between two tries")
-    owner: str = Field("tradewind", description="shown in Airflow")
-    tags: list[str] = Field(default_factory=list, description="shown in Airflow, and filtered by")
+    dropout: Rate = Field(0.1, description="in the backbone and before the answer")
+    label_smoothing: Rate = Field(0.0, description="share spread over all classes")

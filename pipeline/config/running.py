@@ -1,0 +1,75 @@
+"""How a candidate is judged and published, and how the recipe runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from pipeline.config.section import Fraction, Section
+
+GATE_METRICS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1")
+
+
+class Gate(Section):
+    """What a candidate must reach before it may be published."""
+
+    metric: Literal["accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1"] = Field(
+        "macro_f1", description="compared with the baseline and the champion"
+    )
+    thresholds: dict[Literal["accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1"], Fraction] = (
+        Field(default_factory=dict, description="least value of each metric on the test rows")
+    )
+    baseline: Literal["critical", "warning", "off"] = Field(
+        "critical", description="must the candidate beat the linear model?"
+    )
+    champion_margin: Fraction = Field(0.0, description="how much worse than the champion is still accepted")
+
+
+class Publish(Section):
+    """Where proven models go."""
+
+    registered_model: str = Field("{recipe}-{task}", description="name in the registry")
+    golden_rows: Annotated[int, Field(ge=1, le=1000)] = Field(
+        64, description="test rows on which the reloaded export must answer as the trained model did"
+    )
+
+
+class Runtime(Section):
+    """How the recipe runs on this machine; of what is trained it changes rounding and the order of float sums."""
+
+    backend: Literal["auto", "jax", "tensorflow", "torch"] = Field(
+        "auto", description="`auto` measures the installed ones before a long training, else takes the first"
+    )
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16", "float8"] = Field(
+        "auto",
+        description="`auto`, of either, measures a few steps of this model on this machine and says what it took",
+    )
+    micro_batch_size: PositiveInt | None = Field(
+        None, description="packed rows per forward pass; smaller needs less memory; default: the whole global batch"
+    )
+    data_engine: Literal["local", "ray"] = Field(
+        "local", description="where preprocessing runs: processes on this machine, or a Ray cluster; same bytes out"
+    )
+    data_workers: PositiveInt | None = Field(
+        None, description="processes of the local engine, or tasks at once on Ray; default: one per core"
+    )
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = Field(30.0, description="between two checkpoints")
+    checkpoints_kept: PositiveInt = Field(
+        2, description="the newest ones, beside the best; a damaged one falls back to the one before"
+    )
+    tracking: list[Literal["tensorboard", "mlflow"]] = Field(
+        default_factory=lambda: ["tensorboard", "mlflow"],
+        description="where the figures of training go while it runs, beside logs/metrics.jsonl",
+    )
+    profile: bool = Field(False, description="write a trace of five updates to logs/profile")
+
+
+class Airflow(Section):
+    """How Airflow runs the recipe."""
+
+    schedule: str | None = Field(None, description="cron expression or preset such as @daily; null: only by hand")
+    retries: Annotated[int, Field(ge=0)] = Field(2, description="tries after the first, each going on where it stopped")
+    retry_delay_seconds: Annotated[int, Field(ge=0)] = Field(30, description="between two tries")
+    owner: str = Field("tradewind", description="shown in Airflow")
+    tags: list[str] = Field(default_factory=list, description="shown in Airflow, and filtered by")
