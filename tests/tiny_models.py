@@ -102,7 +102,7 @@ class Training:
 
     def update(self, batch: Batch, times: int) -> list[float]:
         """Return the mean loss of each update."""
-        sums: list[Sums] = [self.stepper.update(batch) for _ in range(times)]
+        sums = [self.stepper.update(batch) for _ in range(times)]
         return [float(s.loss) / max(float(s.weight), 1.0) for s in sums]
 
 

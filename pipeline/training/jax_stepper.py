@@ -10,11 +10,16 @@ import keras
 
 from models.objectives import Sums
 from pipeline.training.batches import Batch
-from pipeline.training.steppers import Objective
+from pipeline.training.optimizer import averages
+from pipeline.training.steppers import Objective, Update, loss_factor, replaces_variable
 
 
 class JaxStepper:
-    """Keeps weights and optimizer state on the device between updates."""
+    """Keeps weights and optimizer state on the device between updates, each of which reuses the memory of the last.
+
+    The Keras variables share that memory instead of holding a second copy, so reading one after an update without
+    `write_back` raises JAX's "Array has been deleted".
+    """
 
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> None:
         self.model = model
@@ -22,58 +27,64 @@ class JaxStepper:
         self.objective = objective
         self._update = jax.jit(self._compute_update, donate_argnums=0)
         self._evaluate = jax.jit(self._compute_sums)
-        self.state = self._current()
+        self.read_in()
 
-    def update(self, batch: Batch) -> Sums:
-        """Apply one update and return the sums over the global batch."""
-        self.state, sums = self._update(self.state, batch)
-        return Sums(*sums)
+    def update(self, batch: Batch) -> Update:
+        """Apply one update to the mean loss over the global batch."""
+        self.state, update = self._update(self.state, batch)
+        return Update(*update)
 
     def evaluate(self, batch: Batch) -> Sums:
         """Return the sums over the global batch without training."""
         return Sums(*self._evaluate(self.state, batch))
 
     def write_back(self) -> None:
-        """Make the Keras variables show the current state."""
+        """Make the Keras variables show the current state, up to the next update."""
         for variables, values in zip(self._variables(), self.state, strict=True):
             for variable, value in zip(variables, values, strict=True):
-                variable.assign(jnp.array(value))  # a copy, because the next update donates the original
+                variable.assign(value)
 
     def read_in(self) -> None:
         """Take the state from the Keras variables."""
-        self.state = self._current()
-
-    def _current(self) -> tuple[list[Any], ...]:
-        return tuple([jnp.array(v.value) for v in variables] for variables in self._variables())
+        # Copies, because memory shared with NumPy or between two variables must not be reused.
+        self.state = tuple([jnp.array(v.value) for v in variables] for variables in self._variables())
+        self.write_back()
 
     def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
         return self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables
 
     def _compute_update(self, state: Any, batch: Any) -> tuple[Any, tuple[Any, ...]]:
         trainable, fixed, optimizer = state
-        scale = self._loss_scale(optimizer)
+        with keras.StatelessScope(state_mapping=list(zip(self.optimizer.variables, optimizer, strict=True))):
+            factor, scale = loss_factor(batch, self.optimizer), self.optimizer.scale_loss(1.0)
         gradient_of = jax.value_and_grad(self._scaled_loss, has_aux=True)
+        replaced = [replaces_variable(v) for v in self.model.trainable_variables]
 
         def add(carry: Any, micro_batch: Any) -> tuple[Any, None]:
             fixed, gradients, sums = carry
-            (_, (new_sums, fixed)), new = gradient_of(trainable, fixed, micro_batch, scale)
-            gradients = jax.tree.map(jnp.add, gradients, new)
+            (_, (new_sums, fixed)), new = gradient_of(trainable, fixed, micro_batch, factor)
+            joined = zip(replaced, gradients, new, strict=True)
+            gradients = [jnp.maximum(old, one) if largest else old + one for largest, old, one in joined]
             return (fixed, gradients, jax.tree.map(jnp.add, sums, new_sums)), None
 
-        zeros = [jnp.zeros_like(value) for value in trainable]
-        start = (fixed, zeros, (jnp.float32(0), jnp.float32(0), jnp.float32(0)))
-        (fixed, gradients, sums), _ = jax.lax.scan(add, start, batch)
-        weight = jnp.maximum(sums[1], 1.0)
-        gradients = [gradient / weight.astype(gradient.dtype) for gradient in gradients]
+        zeros = [jnp.zeros(value.shape, jnp.float32) for value in trainable]
+        (fixed, gradients, sums), _ = jax.lax.scan(add, (fixed, zeros, (jnp.float32(0),) * 3), batch)
+        squares = [jnp.sum(jnp.square(g)) for g, largest in zip(gradients, replaced, strict=True) if not largest]
+        norm = jnp.sqrt(sum(squares)) / scale
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
-        return (trainable, fixed, optimizer), sums
+        return (trainable, fixed, optimizer), (*sums, norm)
 
-    def _scaled_loss(self, trainable: Any, fixed: Any, micro_batch: Any, scale: Any) -> tuple[Any, tuple[Any, Any]]:
+    def _scaled_loss(self, trainable: Any, fixed: Any, micro_batch: Any, factor: Any) -> tuple[Any, tuple[Any, Any]]:
         sums, fixed = self._run(trainable, fixed, micro_batch, training=True)
-        return sums[0] * scale, (sums, fixed)
+        return sums[0] * factor, (sums, fixed)
 
     def _compute_sums(self, state: Any, batch: Any) -> tuple[Any, ...]:
-        trainable, fixed, _ = state
+        trainable, fixed, optimizer = state
+        value_of = {id(v): value for v, value in zip(self.optimizer.variables, optimizer, strict=True)}
+        average_of = {id(weight): value_of[id(average)] for weight, average in averages(self.optimizer)}
+        trainable = [
+            average_of.get(id(v), value) for v, value in zip(self.model.trainable_variables, trainable, strict=True)
+        ]
         sums = jax.lax.map(lambda micro: self._run(trainable, fixed, micro, training=False)[0], batch)
         totals: tuple[Any, ...] = jax.tree.map(jnp.sum, sums)
         return totals
@@ -86,8 +97,3 @@ class JaxStepper:
             sums = self.objective(self.model, batch, training)
         changed = [scope.get_current_value(v) for v in self.model.non_trainable_variables]
         return tuple(sums), [new if new is not None else old for new, old in zip(changed, fixed, strict=True)]
-
-    def _loss_scale(self, optimizer: Any) -> Any:
-        mapping = list(zip(self.optimizer.variables, optimizer, strict=True))
-        with keras.StatelessScope(state_mapping=mapping):
-            return self.optimizer.scale_loss(jnp.float32(1.0))

@@ -26,7 +26,7 @@ from pipeline.errors import Interrupted, TrainingError
 from pipeline.progress import Progress
 from pipeline.training.batches import Batch, Batches
 from pipeline.training.checkpoint import Checkpoints, Position
-from pipeline.training.steppers import Stepper
+from pipeline.training.steppers import Stepper, Update
 
 STEPS_PER_REPORT = 10
 
@@ -164,19 +164,19 @@ class Meter:
 
     def restart(self) -> None:
         """Leave out the time since the last reading."""
-        self.pending: list[Sums] = []
+        self.pending: list[Update] = []
         self.pending_tokens = 0
         self.started = time.monotonic()
 
-    def add(self, sums: Sums, tokens: int) -> None:
+    def add(self, update: Update, tokens: int) -> None:
         """Take in one update."""
-        self.pending.append(sums)
+        self.pending.append(update)
         self.pending_tokens += tokens
 
     def settle(self, timed: bool = True) -> None:
         """Wait for the updates taken in and read them; `timed=False` leaves them out of speed and chronometer."""
         for new in self.pending:
-            self.sums = Sums(*(total + float(value) for total, value in zip(self.sums, new, strict=True)))
+            self.sums = Sums(*(total + float(value) for total, value in zip(self.sums, new[:3], strict=True)))
         if timed:
             self.tokens += self.pending_tokens
             self.open_seconds += time.monotonic() - self.started

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from models.objectives import Sums
 from pipeline.training.batches import Batch
-from pipeline.training.steppers import Objective
+from pipeline.training.optimizer import averages
+from pipeline.training.steppers import Objective, Update, loss_factor, replaces_variable
 
 
 class TensorFlowStepper:
@@ -22,9 +23,9 @@ class TensorFlowStepper:
         self._update = tf.function(self._compute_update, jit_compile=True)
         self._evaluate = tf.function(self._compute_sums, jit_compile=True)
 
-    def update(self, batch: Batch) -> Sums:
-        """Apply one update and return the sums over the global batch."""
-        return Sums(*self._update({name: tf.constant(array) for name, array in batch.items()}))
+    def update(self, batch: Batch) -> Update:
+        """Apply one update to the mean loss over the global batch."""
+        return Update(*self._update({name: tf.constant(array) for name, array in batch.items()}))
 
     def evaluate(self, batch: Batch) -> Sums:
         """Return the sums over the global batch without training."""
@@ -37,27 +38,33 @@ class TensorFlowStepper:
         """Do nothing: the variables are the state."""
 
     def _compute_update(self, batch: dict[str, tf.Tensor]) -> tuple[Any, ...]:
-        variables = [v.value for v in self.model.trainable_variables]
-        gradients = [tf.zeros_like(variable) for variable in variables]
+        variables = self.model.trainable_variables
+        replaced = [replaces_variable(v) for v in variables]
+        factor, scale = loss_factor(batch, self.optimizer), self.optimizer.scale_loss(1.0)
+        gradients = [tf.zeros(v.shape) for v in variables]
         sums = (tf.constant(0.0),) * 3
         for index in tf.range(tf.shape(batch["token_ids"])[0]):
-            micro_batch = {name: array[index] for name, array in batch.items()}
-            with tf.GradientTape() as tape:
-                new_sums = self.objective(self.model, micro_batch, True)
-                loss = self.optimizer.scale_loss(new_sums.loss)
-            # Dense, because Adam takes another path for the embedding's IndexedSlices and then differs from JAX.
-            new = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
-            gradients = [total + gradient for total, gradient in zip(gradients, new, strict=True)]
+            new_sums, new = self._differentiate({name: array[index] for name, array in batch.items()}, factor)
+            joined = zip(replaced, gradients, new, strict=True)
+            gradients = [tf.maximum(old, one) if largest else old + one for largest, old, one in joined]
             sums = tuple(total + value for total, value in zip(sums, new_sums, strict=True))
-        weight = tf.maximum(sums[1], 1.0)
-        gradients = [gradient / tf.cast(weight, gradient.dtype) for gradient in gradients]
-        self.optimizer.apply(gradients, self.model.trainable_variables)
-        return sums
+        norm = tf.linalg.global_norm([g for g, largest in zip(gradients, replaced, strict=True) if not largest]) / scale
+        self.optimizer.apply(gradients, variables)
+        return (*sums, norm)
+
+    def _differentiate(self, micro_batch: dict[str, tf.Tensor], factor: tf.Tensor) -> tuple[Sums, list[tf.Tensor]]:
+        variables = [v.value for v in self.model.trainable_variables]
+        with tf.GradientTape() as tape:
+            sums = self.objective(self.model, micro_batch, True)
+            loss = sums.loss * factor
+        # Dense, because Adam takes another path for the embedding's IndexedSlices and then differs from JAX.
+        return sums, [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
 
     def _compute_sums(self, batch: dict[str, tf.Tensor]) -> tuple[Any, ...]:
         sums = (tf.constant(0.0),) * 3
-        for index in tf.range(tf.shape(batch["token_ids"])[0]):
-            micro_batch = {name: array[index] for name, array in batch.items()}
-            new_sums = self.objective(self.model, micro_batch, False)
-            sums = tuple(total + value for total, value in zip(sums, new_sums, strict=True))
+        with keras.StatelessScope(state_mapping=averages(self.optimizer)):
+            for index in tf.range(tf.shape(batch["token_ids"])[0]):
+                micro_batch = {name: array[index] for name, array in batch.items()}
+                new_sums = self.objective(self.model, micro_batch, False)
+                sums = tuple(total + value for total, value in zip(sums, new_sums, strict=True))
         return sums
