@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 from models.encoder import Encoder
-from models.size import EncoderDimensions, derive_dimensions
+from models.size import Dimensions, derive_dimensions
 from pipeline.config import Model
 from pipeline.errors import RecipeError
 
 WEIGHTS, CONFIG = "backbone.weights.h5", "backbone.json"
 
 
-def dimensions_of(model: Model) -> EncoderDimensions:
+def dimensions_of(model: Model) -> Dimensions:
     """Return the dimensions that the recipe's `model` section asks for.
 
     Raises:
@@ -27,12 +27,16 @@ def dimensions_of(model: Model) -> EncoderDimensions:
             num_heads=model.num_heads,
             num_key_value_heads=model.num_key_value_heads,
             feedforward_dim=model.feedforward_dim,
+            architecture=model.architecture,
+            feedforward=model.feedforward,
+            query_key_norm=model.query_key_norm,
+            tie_embeddings=model.tie_embeddings,
         )
     except ValueError as error:
         raise RecipeError(f"model: {error}") from error
 
 
-def build_encoder(dimensions: EncoderDimensions, vocabulary_size: int, dropout: float) -> Encoder:
+def build_encoder(dimensions: Dimensions, vocabulary_size: int, dropout: float) -> Encoder:
     """Return an encoder with fresh weights, in the precision that is set."""
     encoder = Encoder(
         vocabulary_size=vocabulary_size,

@@ -24,7 +24,7 @@ from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.progress import Progress
 from pipeline.training.batches import BatchShape, MaskedBatches
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.loop import Trainer, evaluate
+from pipeline.training.loop import Evaluation, Learner, Trainer, Watch
 from pipeline.training.optimizer import make_optimizer
 from pipeline.training.steppers import make_stepper
 
@@ -86,15 +86,19 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
         **asdict(shape),
     }
     checkpoints = Checkpoints(out / "checkpoints", identity, runtime.checkpoints_kept, progress.say)
-    trainer = Trainer(
-        model, optimizer, stepper, checkpoints, runtime.checkpoint_seconds, out / "logs" / "metrics.jsonl", progress
+    held_out = ShardedRows(tokens / "corpus" / "validation")
+    judged = MaskedBatches(held_out, shape, vocabulary, config.mask_fraction, recipe.seed)
+    every = max(1, total_steps // (config.evaluations + 1)) if config.evaluations else None
+    watch = Watch(
+        runtime.checkpoint_seconds,
+        evaluation=Evaluation(judged.in_order, every) if len(held_out) else None,
+        spike_threshold=config.spike_threshold,
     )
+    learner = Learner(model, optimizer, stepper)
+    trainer = Trainer(learner, checkpoints, out / "logs" / "metrics.jsonl", progress, watch)
     progress.say(f"{total_steps} updates of {config.global_batch_size} x {rows.sequence_length} tokens, {precision}")
     training = trainer.train(batches, total_steps)
-
-    held_out = ShardedRows(tokens / "corpus" / "validation")
-    judged = MaskedBatches(held_out, shape, vocabulary, config.mask_fraction, recipe.seed).in_order()
-    validation = evaluate(stepper, judged) if len(held_out) else {}
+    validation = training.validation or {}
     save_backbone(model.encoder, out)
     shutil.copy(tokens / "tokenizer.json", out / "tokenizer.json")
     checkpoints.clear()

@@ -1,0 +1,180 @@
+"""What is computed beforehand is what real models have, compute and keep."""
+
+import keras
+import numpy as np
+import pytest
+
+from models.backbones import Decoder, Encoder, EncoderDecoder
+from models.cost import block_kernels, flops_per_token, memory_estimate, optimizer_slots, parameters
+from models.explain import explain
+from models.language_models import CausalLanguageModel, MaskedLanguageModel, SpanLanguageModel
+from models.objectives import weighted_cross_entropy
+from models.size import derive_dimensions
+
+BACKEND = keras.backend.backend()
+VOCABULARY, ROWS, LENGTH, PREDICTIONS = 50, 2, 12, 3
+CLASSES = {
+    "encoder": (Encoder, MaskedLanguageModel),
+    "decoder": (Decoder, CausalLanguageModel),
+    "encoder_decoder": (EncoderDecoder, SpanLanguageModel),
+}
+VARIANTS = [
+    {},
+    {"num_layers": 3, "num_key_value_heads": 2, "feedforward_dim": 10, "feedforward": "relu2"},
+    {"query_key_norm": False, "tie_embeddings": False, "num_key_value_heads": 1},
+]
+
+
+def derive(architecture: str, **overrides):
+    width = {"num_layers": 2, "hidden_dim": 16, "num_heads": 4} | overrides
+    return derive_dimensions("tiny", architecture=architecture, **width)
+
+
+def make_model(dimensions, vocabulary_size=VOCABULARY):
+    backbone, model = CLASSES[dimensions.architecture]
+    made = model(
+        backbone(
+            vocabulary_size,
+            dimensions.num_layers,
+            dimensions.hidden_dim,
+            dimensions.num_heads,
+            dimensions.num_key_value_heads,
+            dimensions.feedforward_dim,
+            feedforward=dimensions.feedforward,
+            query_key_norm=dimensions.query_key_norm,
+            tie_embeddings=dimensions.tie_embeddings,
+        )
+    )
+    made.build_from_config({})
+    return made
+
+
+def make_batch(architecture: str, rows=ROWS, length=LENGTH, predictions=PREDICTIONS) -> dict[str, np.ndarray]:
+    batch = {"token_ids": np.ones((rows, length), np.int32), "segment_ids": np.ones((rows, length), np.int32)}
+    count = length if architecture == "decoder" else predictions
+    if architecture == "encoder":
+        batch["positions"] = np.tile(np.arange(predictions, dtype=np.int32), (rows, 1))
+    if architecture == "encoder_decoder":
+        batch["decoder_token_ids"] = batch["decoder_segment_ids"] = np.ones((rows, predictions), np.int32)
+    return batch | {"targets": np.ones((rows, count), np.int32), "weights": np.ones((rows, count), np.float32)}
+
+
+@pytest.mark.parametrize("architecture", CLASSES)
+@pytest.mark.parametrize("overrides", VARIANTS)
+def test_parameters_are_those_of_the_model(architecture, overrides) -> None:
+    dimensions = derive(architecture, **overrides)
+    model, counted = make_model(dimensions), parameters(dimensions, VOCABULARY)
+    sizes = {variable.path: int(np.prod(variable.shape)) for variable in model.trainable_variables}
+    assert counted.total == sum(sizes.values())
+    assert counted.backbone == sum(int(np.prod(v.shape)) for v in model.backbone.trainable_variables)
+    assert counted.embedding == sum(size for path, size in sizes.items() if "/embedding/" in path)
+    blocks = [v for v in model.trainable_variables if "/block_" in v.path and len(v.shape) == 2]
+    assert block_kernels(dimensions) == sum(int(np.prod(v.shape)) for v in blocks)
+    assert f"{counted.total:,} parameters" in "\n".join(explain(dimensions, VOCABULARY))
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX shows every product of a program, fused attention's too")
+@pytest.mark.parametrize("architecture", CLASSES)
+@pytest.mark.parametrize("overrides", VARIANTS)
+def test_operations_are_those_of_the_matrix_products(architecture, overrides) -> None:
+    dimensions = derive(architecture, **overrides)
+    expected = flops_per_token(dimensions, VOCABULARY, LENGTH, PREDICTIONS / LENGTH) * ROWS * LENGTH
+    assert count_operations(make_model(dimensions), make_batch(architecture)) == pytest.approx(expected, rel=1e-6)
+
+
+def count_operations(model, batch) -> float:
+    import jax
+
+    def loss(weights):
+        with keras.StatelessScope(state_mapping=list(zip(model.trainable_variables, weights, strict=True))):
+            return weighted_cross_entropy(model(batch, training=True), batch["targets"], batch["weights"]).loss
+
+    weights = [variable.value for variable in model.trainable_variables]
+    return count_products(jax.make_jaxpr(jax.grad(loss))(weights).jaxpr)
+
+
+def count_products(jaxpr) -> float:
+    """Return the operations of every matrix product in a program and in the programs it calls."""
+    from jax.extend.core import jaxprs_in_params
+
+    total = 0.0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left, (result,) = equation.invars[0].aval.shape, equation.outvars
+            total += 2 * np.prod(result.aval.shape) * np.prod([left[axis] for axis in contracted])
+        total += sum(count_products(inner) for inner in jaxprs_in_params(equation.params))
+    return float(total)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lion"])
+def test_the_optimizer_keeps_what_is_estimated(name) -> None:
+    dimensions = derive("decoder")
+    model = make_model(dimensions)
+    options = {"momentum": 0.9} if name == "sgd" else {}
+    optimizer = keras.optimizers.get({"class_name": name, "config": options})
+    optimizer.build(model.trainable_variables)
+    slots = sum(int(np.prod(v.shape)) for v in optimizer.variables if len(v.shape))
+    assert optimizer_slots(dimensions, VOCABULARY, name) == slots
+
+
+def test_an_average_of_the_weights_and_gradients_cost_as_much_as_the_weights() -> None:
+    dimensions = derive("encoder")
+    plain = memory_estimate(dimensions, VOCABULARY, 2, LENGTH, optimizer="lion")
+    averaged = memory_estimate(dimensions, VOCABULARY, 2, LENGTH, optimizer="lion", ema=True)
+    assert plain.weights == plain.gradients == plain.optimizer == 4 * parameters(dimensions, VOCABULARY).total
+    assert averaged.total - plain.total == plain.weights
+    assert plain.total == plain.weights + plain.gradients + plain.optimizer + plain.activations
+
+
+def test_activations_grow_with_rows_and_shrink_in_half_precision_and_without_scores() -> None:
+    dimensions = derive("decoder")
+
+    def activations(rows=4, **options) -> int:
+        return memory_estimate(dimensions, VOCABULARY, rows, 64, **options).activations
+
+    assert activations(8) == 2 * activations()
+    assert activations(activation_bytes=2) == activations() // 2
+    assert activations() - activations(fused_attention=True) == 4 * 64 * (2 * 4 * 64 * 3) * 4
+
+
+def test_an_unknown_optimizer_is_told() -> None:
+    with pytest.raises(ValueError, match="optimizer is 'shampoo'; it must be one of adamw, adam, sgd, lion, muon"):
+        memory_estimate(derive("encoder"), VOCABULARY, 2, LENGTH, optimizer="shampoo")
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="only XLA's program of JAX tells its memory beforehand")
+@pytest.mark.parametrize(
+    ("architecture", "overrides", "rows", "length"),
+    [
+        ("encoder", {}, 16, 128),
+        ("decoder", {"num_key_value_heads": 1, "feedforward": "relu2"}, 8, 64),
+        ("encoder_decoder", {"hidden_dim": 64, "num_layers": 1}, 16, 96),
+    ],
+)
+def test_the_estimate_is_near_what_the_compiled_update_needs(architecture, overrides, rows, length) -> None:
+    dimensions = derive_dimensions("tiny", architecture=architecture, **overrides)
+    predictions = length // 5
+    share = 1.0 if architecture == "decoder" else predictions / length
+    needed = memory_on_jax(make_model(dimensions, 2048), make_batch(architecture, rows, length, predictions))
+    estimated = memory_estimate(dimensions, 2048, rows, length, share)
+    assert 0.75 < estimated.total / needed < 1.35
+
+
+def memory_on_jax(model, batch) -> int:
+    import jax
+
+    from pipeline.training.jax_stepper import JaxStepper
+
+    optimizer = keras.optimizers.AdamW(1e-3)
+    optimizer.build(model.trainable_variables)
+    stepper = JaxStepper(
+        model,
+        optimizer,
+        lambda model, batch, training: weighted_cross_entropy(
+            model(batch, training=training), batch["targets"], batch["weights"]
+        ),
+    )
+    batch = jax.tree.map(lambda array: array[None], batch)
+    used = stepper._update.lower(stepper.state, batch).compile().memory_analysis()
+    return used.temp_size_in_bytes + used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
