@@ -149,7 +149,7 @@ def test_an_unknown_optimizer_is_told() -> None:
     [
         ("encoder", {}, 16, 128),
         ("decoder", {"num_key_value_heads": 1, "feedforward": "relu2"}, 8, 64),
-        ("encoder_decoder", {"hidden_dim": 64, "num_layers": 1}, 16, 96),
+        pytest.param("encoder_decoder", {"hidden_dim": 64, "num_layers": 1}, 16, 96, marks=pytest.mark.slow),
     ],
 )
 def test_the_estimate_is_near_what_the_compiled_update_needs(architecture, overrides, rows, length) -> None:
