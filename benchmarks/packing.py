@@ -45,7 +45,8 @@ def make_runs(examples: int, sequence_length: int):
     import keras
     import numpy as np
 
-    from models.encoder import Encoder, SegmentClassifier
+    from models.backbones import Encoder
+    from models.classifier import SegmentClassifier
     from models.objectives import segment_labels
     from models.size import derive_dimensions
     from pipeline.config import Finetune, Tokenizer

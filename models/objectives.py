@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from models.layers import Tensor
+from models.packed import Tensor
 
 
 class Sums(NamedTuple):
@@ -18,19 +18,32 @@ class Sums(NamedTuple):
     correct: Tensor
 
 
-def masked_tokens(model: keras.Model, batch: dict[str, Tensor], training: bool) -> Sums:
-    """Cross-entropy of the hidden tokens: `targets` and `weights` are (batch, predictions)."""
+def token_prediction(model: keras.Model, batch: dict[str, Tensor], training: bool, z_loss: float = 0.0) -> Sums:
+    """Cross-entropy of the tokens asked for: `targets` and `weights` have the shape of the logits' items.
+
+    The objective of all three architectures: hidden tokens, next tokens, and the tokens of lost spans.
+    """
     logits = model(batch, training=training)
-    return weighted_cross_entropy(logits, batch["targets"], batch["weights"])
+    return weighted_cross_entropy(logits, batch["targets"], batch["weights"], z_loss=z_loss if training else 0.0)
 
 
-def segment_labels(model: keras.Model, batch: dict[str, Tensor], training: bool, label_smoothing: float = 0.0) -> Sums:
+def segment_labels(
+    model: keras.Model,
+    batch: dict[str, Tensor],
+    training: bool,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> Sums:
     """Cross-entropy of the segments' classes, smoothed in training only: `targets`, `weights` are (batch, segments)."""
     logits = model(batch, training=training)
-    return weighted_cross_entropy(logits, batch["targets"], batch["weights"], label_smoothing if training else 0.0)
+    if not training:
+        label_smoothing = z_loss = 0.0
+    return weighted_cross_entropy(logits, batch["targets"], batch["weights"], label_smoothing, z_loss)
 
 
-def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Sums:
+def weighted_cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0, z_loss: float = 0.0
+) -> Sums:
     """Return the weighted sum of -log softmax(logits)[target], the sum of weights, and the weight answered right.
 
     Args:
@@ -38,11 +51,17 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, lab
         targets: (batch, items) int32.
         weights: (batch, items) float32; 0 leaves an item out.
         label_smoothing: float. Share of the target that is spread over all classes (Szegedy 2015, arXiv 1512.00567).
+        z_loss: float. Weight of log(Z)^2, which keeps the logits small (Chowdhery 2022, arXiv 2204.02311, section 5).
     """
     logits = ops.cast(logits, "float32")
-    wanted = ops.squeeze(ops.take_along_axis(logits, targets[:, :, None], axis=-1), axis=-1)  # (batch, items)
+    answer = ops.squeeze(ops.take_along_axis(logits, targets[:, :, None], axis=-1), axis=-1)  # (batch, items)
+    # An answer is right when nothing exceeds it: on a CPU the argmax of a vocabulary costs as much as its softmax.
+    right = ops.cast(answer >= ops.max(logits, axis=-1), "float32")
+    wanted = answer
     if label_smoothing:
-        wanted = (1 - label_smoothing) * wanted + label_smoothing * ops.mean(logits, axis=-1)
-    losses = ops.logsumexp(logits, axis=-1) - wanted  # (batch, items)
-    right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), targets.dtype), targets), "float32")
+        wanted = (1 - label_smoothing) * answer + label_smoothing * ops.mean(logits, axis=-1)
+    log_z = ops.logsumexp(logits, axis=-1)
+    losses = log_z - wanted  # (batch, items)
+    if z_loss:
+        losses = losses + z_loss * ops.square(log_z)
     return Sums(ops.sum(losses * weights), ops.sum(weights), ops.sum(right * weights))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from models.encoder import Encoder
+from models.backbones import Encoder
 from models.size import Dimensions, derive_dimensions
 from pipeline.config import Model
 from pipeline.errors import RecipeError

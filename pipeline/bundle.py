@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from models.encoder import SegmentClassifier
+from models.classifier import SegmentClassifier
 from pipeline.config import Clean
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.packing import pack

@@ -6,8 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from models.encoder import PACKED_INPUT, Encoder, MaskedLanguageModel, PackedModel, SegmentClassifier
-from models.objectives import Sums, masked_tokens
+from models.backbones import Encoder
+from models.classifier import SegmentClassifier
+from models.language_models import MaskedLanguageModel
+from models.objectives import token_prediction
+from models.packed import PACKED_INPUT, PackedModel
 from pipeline.config import Pretrain
 from pipeline.data.tokens.packing import pack
 from pipeline.data.tokens.ragged import Ragged
@@ -58,6 +61,15 @@ def packed_rows(seed: int = 0, rows: int = 6) -> dict[str, np.ndarray]:
     }
 
 
+def unequal_batch(micro_batches: int) -> Batch:
+    """Eight rows; the pairs of rows have 1, 0, 6 and 5 valid items."""
+    batch = packed_rows(seed=4, rows=8)
+    random = np.random.default_rng(8)
+    batch["targets"] = random.integers(3, VOCABULARY, (8, 3)).astype(np.int32)
+    batch["weights"] = np.array([[1, 0, 0], *[[0, 0, 0]] * 3, *[[1, 1, 1]] * 3, [1, 1, 0]], np.float32)
+    return {name: array.reshape(micro_batches, -1, *array.shape[1:]) for name, array in batch.items()}
+
+
 def answers(model: PackedModel, inputs: dict[str, np.ndarray]) -> np.ndarray:
     return np.asarray(model.predict_on_batch(inputs))  # one compiled program: JAX is slow operation by operation
 
@@ -80,7 +92,7 @@ class Training:
         self.model = make_masked_model(dropout=dropout)
         config = {"warmup_fraction": 0.0, "weight_decay": 0.1} | config
         self.optimizer = make_optimizer(Pretrain(**config), learning_rate, steps, self.model)
-        self.stepper = make_stepper(self.model, self.optimizer, masked_tokens)
+        self.stepper = make_stepper(self.model, self.optimizer, token_prediction)
         self.start = [keras.ops.convert_to_numpy(v).copy() for v in self.variables]
 
     @property

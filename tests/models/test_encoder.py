@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 from tiny_models import answers, make_classifier, make_encoder, make_masked_model, packed_rows
 
-from models.encoder import PACKED_INPUT, MaskedLanguageModel, SegmentClassifier
+from models.classifier import SegmentClassifier
+from models.language_models import MaskedLanguageModel
+from models.packed import PACKED_INPUT
 
 MODELS = {"classifier": make_classifier, "masked tokens": make_masked_model}
 

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from tiny_models import answers, make_encoder, randomise
 
-from models.layers import GatedFeedForward, SegmentAttention, rotary_angles
+from models.attention import SegmentAttention, rotary_angles
+from models.feedforward import GatedFeedForward
 
 BATCH, SEQ, HIDDEN = 2, 10, 16
 SEGMENTS = np.array([[1, 1, 1, 2, 2, 2, 2, 3, 0, 0], [1] * 10])

@@ -13,7 +13,9 @@ def make_bundle(folder: Path, seed: int = 0, labels: tuple[str, ...] = LABELS) -
     from pipeline.backend import select_backend
 
     select_backend("auto")
-    from models.encoder import PACKED_INPUT, Encoder, SegmentClassifier
+    from models.backbones import Encoder
+    from models.classifier import SegmentClassifier
+    from models.packed import PACKED_INPUT
     from pipeline.bundle import Bundle
     from pipeline.config import Clean, Tokenizer
     from pipeline.data.tokens.tokenizer import make_tokenizer

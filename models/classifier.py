@@ -1,0 +1,69 @@
+"""The model that fine-tuning trains for classification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from models.backbones import Backbone
+from models.packed import PackedModel, Tensor
+
+
+@keras.saving.register_keras_serializable(package="tradewind")
+class SegmentClassifier(PackedModel):
+    """Classifies every segment of a packed row by the mean of its hidden states; of a decoder, by the last one.
+
+    Args:
+        encoder: Encoder or Decoder. The backbone.
+        num_classes: int. Classes.
+        segments_per_row: int. Segments answered per row; 1 when a row is one text.
+        dropout: float. Rate before the output layer.
+    """
+
+    def __init__(
+        self, encoder: Backbone, num_classes: int, segments_per_row: int = 1, dropout: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.num_classes = num_classes
+        self.segments_per_row = segments_per_row
+        self.dropout = dropout
+        self.head_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="head_dropout")
+        # float32, because a softmax over half-precision logits loses the ranking of close answers.
+        self.logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")
+
+    def build(self, input_shape: dict[str, tuple[int | None, ...]]) -> None:
+        """Create every weight."""
+        if not self.encoder.built:  # a second build would make new weights beside the pretrained ones
+            self.encoder.build(input_shape)
+        self.logits.build((None, self.segments_per_row, self.encoder.hidden_dim))
+        self.built = True
+
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
+        """Return logits, (batch, segments_per_row, num_classes) float32."""
+        hidden = self.encoder(inputs, training=training)  # (batch, seq, hidden)
+        numbers = ops.arange(1, self.segments_per_row + 1, dtype="int32")[None, :, None]  # (1, segments, 1)
+        member = ops.cast(ops.equal(inputs["segment_ids"][:, None, :], numbers), hidden.dtype)  # (batch, segments, seq)
+        if self.encoder.causal:  # only a segment's last token has seen all of it
+            follower = ops.pad(member[:, :, 1:], [[0, 0], [0, 0], [0, 1]])
+            member = member * (1 - follower)
+        size = ops.maximum(ops.sum(member, axis=-1, keepdims=True), 1)
+        pooled = ops.matmul(member, hidden) / size  # (batch, segments, hidden)
+        return self.logits(self.head_dropout(pooled, training=training))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "num_classes": self.num_classes,
+            "segments_per_row": self.segments_per_row,
+            "dropout": self.dropout,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SegmentClassifier:
+        """Rebuild the model from `get_config`."""
+        return cls(encoder=keras.saving.deserialize_keras_object(config.pop("encoder")), **config)

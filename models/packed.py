@@ -1,0 +1,31 @@
+"""What every model here takes: packed rows, several documents in each.
+
+A row is a pair of `token_ids` and `segment_ids`, both (batch, seq) int32: segment 0 is padding, and the tokens of one
+document share a positive number. A row that holds one document is the case of one segment, so training on packed rows
+and answering single texts is the same code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+Tensor = Any
+
+PACKED_INPUT = {"token_ids": (None, None), "segment_ids": (None, None)}
+PAIRED_INPUT = PACKED_INPUT | {"decoder_token_ids": (None, None), "decoder_segment_ids": (None, None)}
+
+
+class PackedModel(keras.Model):
+    """A model over packed rows: it can be built, and rebuilt from a file, without seeing an example."""
+
+    input_shapes = PACKED_INPUT
+
+    def get_build_config(self) -> dict[str, Any]:
+        """Return the input's shape; were it empty, Keras would leave the reloaded model without weights."""
+        return {"input_shape": self.input_shapes}
+
+    def build_from_config(self, _config: dict[str, Any]) -> None:
+        """Create every weight, so that a file's values find their place."""
+        self.build(self.input_shapes)
