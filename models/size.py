@@ -120,4 +120,4 @@ def check_heads(dimensions: Dimensions) -> None:
 
 def with_learning_rate(dimensions: Dimensions, learning_rate: float | None) -> Dimensions:
     """Return the dimensions with the derived learning rate replaced when one is given."""
-    return replace(dimensions, learning_rate=learning_rate) if learning_rate else dimensions
+    return dimensions if learning_rate is None else replace(dimensions, learning_rate=learning_rate)

@@ -141,7 +141,8 @@ def measured_flops(dtype: str) -> float:
     """
     multiply, size = _product(dtype, 4096 if has_accelerator() else 1024)
     multiply()  # compiled, and the threads started
-    times, end = [], time.perf_counter() + 0.3
+    times: list[float] = []
+    end = time.perf_counter() + 0.3
     while time.perf_counter() < end or len(times) < 3:
         start = time.perf_counter()
         multiply()

@@ -18,14 +18,16 @@ from pipeline.data.text.splits import SPLITS
 from pipeline.data.tokens.shards import Shard, write_index
 from pipeline.errors import ValidationFailed
 from pipeline.progress import Progress
+from pipeline.store.files import Hasher
 
 
 def assemble_corpus(plan: Plan, written: Sequence[dict[str, Any]], sequence_length: int) -> tuple[int, int]:
     """Write the indexes of the corpus; return its tokens, and how many its rows could hold."""
     tokens = capacity = 0
+    tokenizer = Hasher().sha256(plan.out / "tokenizer.json")
     for split in ("train", "validation"):
         shards = [Shard(**shard) for block in written for shard in block["corpus"][split]]
-        write_index(shards, plan.out / "corpus" / split, sequence_length)
+        write_index(shards, plan.out / "corpus" / split, sequence_length, tokenizer)
         tokens += sum(shard.tokens for shard in shards)
         capacity += sum(shard.rows for shard in shards) * sequence_length
     return tokens, capacity
@@ -38,6 +40,7 @@ def assemble_task(
     folder = plan.out / "tasks" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "labels.json").write_text(json.dumps(task.trained(), indent=2, ensure_ascii=False), encoding="utf-8")
+    tokenizer = Hasher().sha256(plan.out / "tokenizer.json")
     for split in SPLITS:
         shards, first = [], 0
         for block in written:
@@ -45,7 +48,7 @@ def assemble_task(
                 replace(Shard(**shard), first_document=first) for shard in block["tasks"].get(name, {}).get(split, ())
             ]
             first += block["rows"].get(f"{name}/{split}", 0)
-        write_index(shards, folder / split, sequence_length)
+        write_index(shards, folder / split, sequence_length, tokenizer)
         _merge(plan, sorted((plan.work / "parts" / name / split).glob("*.parquet")), folder / f"{split}.parquet")
 
 

@@ -61,14 +61,15 @@ def save_array(path: Path, array: np.ndarray) -> None:
         np.save(_Stream(file), array)
 
 
-def write_index(shards: Sequence[Shard], folder: Path, sequence_length: int) -> None:
-    """Write `index.json`, which makes the shards readable."""
+def write_index(shards: Sequence[Shard], folder: Path, sequence_length: int, tokenizer: str | None = None) -> None:
+    """Write `index.json`, which makes the shards readable; `tokenizer` is the sha256 of the tokenizer's file."""
     folder.mkdir(parents=True, exist_ok=True)
     index = {
         "rows": sum(shard.rows for shard in shards),
         "tokens": sum(shard.tokens for shard in shards),
         "sequence_length": sequence_length,
         "segments_per_row": max((shard.segments_per_row for shard in shards), default=1),
+        "tokenizer": tokenizer,
         "shards": [asdict(shard) for shard in shards],
     }
     (folder / "index.json").write_text(json.dumps(index, indent=2))
@@ -88,6 +89,7 @@ class ShardedRows:
         sequence_length: int. Tokens in a row.
         segments_per_row: int. Most documents in a row.
         tokens: int. Tokens that are not padding, in all rows.
+        tokenizer: str or None. The sha256 of the file of the tokenizer that made the tokens; None: not known.
         arrays: list of dict. The memory-mapped parts of each shard.
     """
 
@@ -97,6 +99,7 @@ class ShardedRows:
         self.sequence_length: int = index["sequence_length"]
         self.segments_per_row: int = index["segments_per_row"]
         self.tokens: int = index["tokens"]
+        self.tokenizer: str | None = index.get("tokenizer")
         self._shards = [Shard(**shard) for shard in index["shards"]]
         self._ends = np.cumsum([shard.rows for shard in self._shards])
         self.arrays = [
