@@ -53,7 +53,7 @@ def peek_corpus(tokens: Path, mask_fraction: float, seed: int, rows: int) -> lis
     """
     tokenizer, sharded = load_tokenizer(tokens / "tokenizer.json"), ShardedRows(tokens / "corpus" / "train")
     shape = BatchShape(rows, rows)
-    batch = MaskedBatches(sharded, shape, Vocabulary.of(tokenizer), mask_fraction, seed).batch(0)
+    batch = MaskedBatches(sharded, shape, Vocabulary.of(tokenizer), seed, mask_fraction).batch(0)
     shown, positions, targets, weights = (
         batch[name][0] for name in ("token_ids", "positions", "targets", "weights")
     )  # (rows, sequence_length), then (rows, predictions)

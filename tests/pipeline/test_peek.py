@@ -18,7 +18,7 @@ def tokens(tmp_path_factory):
 
 def test_pretraining_rows_show_the_first_batch(tokens) -> None:
     tokenizer, sharded = load_tokenizer(tokens / "tokenizer.json"), ShardedRows(tokens / "corpus" / "train")
-    batch = MaskedBatches(sharded, BatchShape(3, 3), Vocabulary.of(tokenizer), 0.2, seed=5).batch(0)
+    batch = MaskedBatches(sharded, BatchShape(3, 3), Vocabulary.of(tokenizer), seed=5, mask_fraction=0.2).batch(0)
     rows = peek_corpus(tokens, 0.2, seed=5, rows=3)
     shown = [token for row in rows for document in row.documents for token in document.tokens]
     assert len(shown) == np.count_nonzero(batch["segment_ids"])

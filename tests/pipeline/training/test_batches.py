@@ -1,11 +1,20 @@
 import numpy as np
 import pytest
 
+from pipeline.config import Pretrain
 from pipeline.data.tokens.packing import PackedRows, pack
 from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.shards import ShardedRows, write_index, write_shards
 from pipeline.data.tokens.vocabulary import Vocabulary
-from pipeline.training.batches import BatchShape, LabelledBatches, MaskedBatches, shuffled_rows
+from pipeline.training.batches import (
+    BatchShape,
+    CausalBatches,
+    LabelledBatches,
+    MaskedBatches,
+    SpanBatches,
+    shuffled_rows,
+)
+from pipeline.training.batches.objective import corpus_batches, embedding_rows, synthetic_batch
 
 VOCABULARY, LENGTH, FIRST, MASK_ID = 500, 32, 3, 2
 WORDS = Vocabulary(VOCABULARY, pad=0, start=1, mask=MASK_ID, separator=1, special=frozenset({0, 1, 2}))
@@ -178,3 +187,93 @@ def test_each_segment_carries_the_class_of_its_document(rows) -> None:
     in_order = list(batches.in_order())
     seen = np.concatenate([flat(b, "targets")[flat(b, "weights") > 0] for b in in_order])
     assert sorted(seen) == sorted(labels)
+
+
+def test_a_decoder_predicts_every_token_but_the_first_from_its_own_document(rows) -> None:
+    batches = CausalBatches(rows, BatchShape(8, 4), WORDS, seed=3)
+    batch = {name: array.reshape(-1, LENGTH) for name, array in batches.batch(2).items()}
+    tokens, segments, weights = batch["token_ids"], batch["segment_ids"], batch["weights"]
+    for row in range(8):
+        for place in range(LENGTH):
+            follows = place + 1 < LENGTH and segments[row, place] == segments[row, place + 1] > 0
+            assert weights[row, place] == follows
+            if follows:
+                assert batch["targets"][row, place] == tokens[row, place + 1]
+
+
+def spans(rows: ShardedRows, **options) -> SpanBatches:
+    return SpanBatches(rows, BatchShape(8, 4), WORDS, seed=3, mask_fraction=0.25, span_length=2.0, **options)
+
+
+def test_what_a_row_lost_stands_behind_its_sentinels_in_the_decoder(rows) -> None:
+    batches = spans(rows)
+    batch = {name: flat({name: array}, name) for name, array in batches.batch(2).items()}
+    originals = rows.take(batches._numbers(2))
+    budget = round(0.25 * LENGTH)
+    lost_tokens = 0
+    for row in range(8):
+        counted = batch["weights"][row] > 0
+        targets, owners = batch["targets"][row][counted], batch["decoder_segment_ids"][row][counted]
+        spans_of: dict[int, list[int]] = {}
+        for target in targets:
+            if target >= VOCABULARY:
+                spans_of[int(target)] = []
+            else:
+                spans_of[int(targets[targets >= VOCABULARY][len(spans_of) - 1])].append(int(target))
+        rebuilt: list[int] = []
+        for token, segment in zip(batch["token_ids"][row], batch["segment_ids"][row], strict=True):
+            if segment:
+                rebuilt += spans_of[int(token)] if token >= VOCABULARY else [int(token)]
+        original = originals.token_ids[row][originals.segment_ids[row] > 0]
+        assert rebuilt == list(original)
+        lost = int((targets < VOCABULARY).sum())
+        lost_tokens += lost
+        assert lost <= budget
+        assert not WORDS.special & set(targets.tolist())
+        # The decoder reads the start of a document, then what it wrote.
+        reads = batch["decoder_token_ids"][row][counted]
+        for place in range(len(targets)):
+            opens = place == 0 or owners[place] != owners[place - 1]
+            assert reads[place] == (WORDS.start if opens else targets[place - 1])
+    assert lost_tokens > 8 * budget / 2
+
+
+def test_spans_are_a_pure_function_of_the_step_and_stay_in_their_document(rows) -> None:
+    one, again, other = spans(rows).batch(4), spans(rows).batch(4), spans(rows).batch(5)
+    for name, array in one.items():
+        np.testing.assert_array_equal(again[name], array)
+    assert (one["token_ids"] != other["token_ids"]).any()
+    whole = {name: flat(one, name) for name in one}
+    for row in range(8):
+        for place in range(1, whole["targets"].shape[1]):
+            if whole["weights"][row, place] and whole["targets"][row, place] < VOCABULARY:
+                assert whole["decoder_segment_ids"][row, place] == whole["decoder_segment_ids"][row, place - 1]
+
+
+@pytest.mark.parametrize("kind", [CausalBatches, spans])
+def test_validation_counts_every_row_once(rows, kind) -> None:
+    batches = kind(rows) if kind is spans else kind(rows, BatchShape(8, 4), WORDS, seed=3)
+    batch = list(batches.in_order())
+    assert len(batch) == -(-len(rows) // 8)
+    counted = sum((flat(b, "weights").sum(axis=1) > 0).sum() for b in batch)
+    assert counted <= len(rows)
+    assert flat(batch[-1], "weights")[len(rows) % 8 :].sum() == 0 or len(rows) % 8 == 0
+
+
+def test_a_batch_names_its_rows_and_documents(rows) -> None:
+    batches = masked(rows)
+    described = batches.describe(3)
+    numbers = shuffled_rows(3, 8, len(rows), seed=3)
+    assert [entry["row"] for entry in described] == list(numbers)
+    held = rows.take(numbers).documents
+    assert [entry["documents"] for entry in described] == [[int(d) for d in own if d >= 0] for own in held]
+
+
+@pytest.mark.parametrize("architecture", ["encoder", "decoder", "encoder_decoder"])
+def test_a_synthetic_batch_has_the_shapes_of_a_real_one(rows, architecture) -> None:
+    config, shape = Pretrain(), BatchShape(8, 4)
+    real = corpus_batches(architecture, config, rows, shape, WORDS, seed=0).batch(0)
+    made = synthetic_batch(architecture, config, shape, VOCABULARY, LENGTH)
+    assert {name: (a.shape, a.dtype) for name, a in made.items()} == {n: (a.shape, a.dtype) for n, a in real.items()}
+    ids = embedding_rows(architecture, config, VOCABULARY, LENGTH)
+    assert max(array.max() for name, array in made.items() if "token" in name or name == "targets") < ids

@@ -1,0 +1,61 @@
+"""Labelled segments: what fine-tuning learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.data.tokens.shards import ShardedRows
+from pipeline.training.batches.order import Batch, BatchShape, describe_rows, shuffled_rows
+
+
+@dataclass(frozen=True)
+class LabelledBatches:
+    """Packed rows with the class of every segment.
+
+    Attributes:
+        rows: ShardedRows. A task's split.
+        labels: (documents,) int32. Class of each document.
+        segments_per_row: int. Width of targets; at least that of `rows`.
+        shape: BatchShape. Rows per update and per forward pass.
+        seed: int. Of the order.
+    """
+
+    rows: ShardedRows
+    labels: np.ndarray
+    segments_per_row: int
+    shape: BatchShape
+    seed: int
+
+    def batch(self, step: int) -> Batch:
+        """Return token_ids, segment_ids (.., seq) and targets, weights (.., segments_per_row)."""
+        numbers = self._numbers(step)
+        return self._label(numbers, np.ones(len(numbers), bool))
+
+    def in_order(self) -> Iterator[Batch]:
+        """Yield every row once."""
+        for start in range(0, len(self.rows), self.shape.global_batch_size):
+            numbers = np.arange(start, start + self.shape.global_batch_size)
+            yield self._label(numbers % len(self.rows), numbers < len(self.rows))
+
+    def describe(self, step: int) -> list[dict[str, Any]]:
+        """Return which rows and documents the batch of an update holds."""
+        return describe_rows(self.rows, self._numbers(step))
+
+    def _numbers(self, step: int) -> np.ndarray:
+        return shuffled_rows(step, self.shape.global_batch_size, len(self.rows), self.seed)
+
+    def _label(self, numbers: np.ndarray, counted: np.ndarray) -> Batch:
+        rows = self.rows.take(numbers)
+        spare = self.segments_per_row - rows.documents.shape[1]
+        documents = np.pad(rows.documents, ((0, 0), (0, spare)), constant_values=-1)
+        batch = {
+            "token_ids": rows.token_ids.astype(np.int32),
+            "segment_ids": rows.segment_ids.astype(np.int32),
+            "targets": np.where(documents >= 0, self.labels[documents], 0).astype(np.int32),
+            "weights": ((documents >= 0) & counted[:, None]).astype(np.float32),
+        }
+        return {name: self.shape.fold(array) for name, array in batch.items()}
