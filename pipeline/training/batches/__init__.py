@@ -1,0 +1,23 @@
+"""Batches as pure functions of the step, so that resuming needs no state and costs the same at any step.
+
+A batch is a dictionary of arrays shaped (micro_batches, micro_batch_size, ...); a row number that repeats the end of
+the data carries weight 0.
+"""
+
+from pipeline.training.batches.causal import CausalBatches
+from pipeline.training.batches.labelled import LabelledBatches
+from pipeline.training.batches.masked import MaskedBatches
+from pipeline.training.batches.order import Batch, Batches, BatchShape, CorpusBatches, shuffled_rows
+from pipeline.training.batches.spans import SpanBatches
+
+__all__ = [
+    "Batch",
+    "BatchShape",
+    "Batches",
+    "CausalBatches",
+    "CorpusBatches",
+    "LabelledBatches",
+    "MaskedBatches",
+    "SpanBatches",
+    "shuffled_rows",
+]
