@@ -1,108 +1,210 @@
 """Checkpoints that are all or nothing: every variable, the random state and the step, checksummed, renamed into place.
 
 Keras's own files leave out seed generators, and a killed write leaves half a file; so the variables are kept here by
-position, as plain NumPy arrays without pickle.
+position, as plain NumPy arrays without pickle. Training waits for the copy from the device only: hashing, writing and
+syncing are a background thread's work, one checkpoint at a time, whose error is raised at the next call.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from pipeline.errors import CheckpointError
-from pipeline.store.files import Hasher, sync_folder
+from pipeline.store.files import FULL, full_disk, write_whole
+from pipeline.training.position import Figures, Position
+from pipeline.training.snapshot import DESCRIPTION, Snapshot, put, read_sound, take, write
+
+BEST = "best.json"
 
 
 @dataclass(frozen=True)
-class Position:
-    """Where training stands.
-
-    Attributes:
-        step: int. Updates done.
-        seconds: float. In updates so far, compilation left out.
-        sums: three floats. Loss, weight and correct answers since the last report.
-    """
+class Best:
+    """The checkpoint with the lowest value so far."""
 
     step: int
-    seconds: float
-    sums: tuple[float, ...] = (0.0, 0.0, 0.0)
+    value: float
 
 
 class Checkpoints:
-    """The newest few checkpoints of one training run, in one folder.
+    """The checkpoints of one training run, in one folder: the newest few, the best, and the stable one.
 
     Args:
         folder: Path. Holds `step-00000100/` and so on.
         identity: dict. What must be equal for a checkpoint to fit: architecture, batches, seed, backend.
-        keep: int. How many to keep.
+        keep: int. How many of the newest to keep.
         say: callable. Told about a damaged checkpoint that is passed over.
+        stable_step: int or None. Where warmup_stable_decay begins to decay: that checkpoint is kept to the end, so that
+            another, longer training can start from it.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any], keep: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: dict[str, Any],
+        keep: int,
+        say: Callable[[str], None],
+        stable_step: int | None = None,
+    ) -> None:
         self.folder = folder
         self.identity = identity
         self.keep = keep
         self.say = say
+        self.stable_step = stable_step
+        self._lock = threading.Lock()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
 
     def save(self, position: Position, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-        """Write a checkpoint and drop the oldest beyond `keep`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        final = self.folder / f"step-{position.step:08d}"
-        draft = self.folder / f".{final.name}.draft"
-        for leftover in (draft, final):
-            shutil.rmtree(leftover, ignore_errors=True)
-        draft.mkdir()
-        values = {f"{i:05d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_variables(model, optimizer))}
-        with (draft / "variables.npz").open("wb") as file:
-            np.savez(file, allow_pickle=False, random=_random_state(), **values)
-        meta = {
-            "step": position.step,
-            "seconds": position.seconds,
-            "sums": position.sums,
-            "identity": self.identity,
-            "sha256": Hasher().sha256(draft / "variables.npz"),
-        }
-        (draft / "checkpoint.json").write_text(json.dumps(meta, indent=2))
-        for path in (*draft.iterdir(), draft):
-            sync_folder(path)
-        draft.replace(final)
-        sync_folder(self.folder)
-        later = [path for path in self._all() if path.name > final.name]  # damaged, or training would stand there
-        for stale in (*later, *[path for path in self._all() if path not in later][: -self.keep]):
-            shutil.rmtree(stale)
+        """Copy the state and have it written while training goes on.
 
-    def restore(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Position:
-        """Load the newest sound checkpoint into model and optimizer; without one, return the start.
+        Raises:
+            StoreError: the disk was full when the checkpoint before was written; older ones are untouched.
+            CheckpointError: it could not be written for another reason.
+        """
+        self.submit(take(position, model, optimizer))
+
+    def submit(self, snapshot: Snapshot) -> None:
+        """Have a copied state written, after the one being written; raises as `save` does."""
+        with self._lock:
+            self._finish()
+            self._writing = self._writer.submit(self._write, snapshot)
+
+    def wait(self) -> None:
+        """Return when everything saved is on the disk; raises as `save` does."""
+        with self._lock:
+            self._finish()
+
+    def restore(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, before: int | None = None) -> Position:
+        """Load the newest sound checkpoint into model and optimizer; without one, change nothing, return step 0.
+
+        Args:
+            model: keras.Model. Built.
+            optimizer: keras.optimizers.Optimizer. Built for the model.
+            before: int or None. Pass over checkpoints of this step and later ones.
 
         Raises:
             CheckpointError: the newest checkpoint belongs to another architecture or recipe.
         """
+        self.wait()
         for path in reversed(self._all()):
-            meta = _read_sound(path)
-            if meta is None:
+            if before is not None and _step(path) >= before:
+                continue
+            description = read_sound(path)
+            if description is None:
                 self.say(f"checkpoint {path.name} is damaged; trying the one before")
                 continue
-            self._check_identity(path, meta["identity"])
-            with np.load(path / "variables.npz", allow_pickle=False) as values:
-                for index, variable in enumerate(_variables(model, optimizer)):
-                    variable.assign(values[f"{index:05d}"])
-                _set_random_state(values["random"])
-            return Position(meta["step"], meta["seconds"], tuple(meta["sums"]))
-        return Position(0, 0.0)
+            self._check_identity(path, description["identity"])
+            put(path, model, optimizer)
+            return _position(description)
+        return Position()
+
+    @staticmethod
+    def load(folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Position:
+        """Load one checkpoint as the start of another training, and return where that starts.
+
+        Weights, optimizer, step and random state go on; the chronometer and the losses of that training do not.
+
+        Args:
+            folder: Path. A checkpoint, such as the `stable/` of a pretraining artifact.
+            model: keras.Model. Built, with the architecture of the checkpoint.
+            optimizer: keras.optimizers.Optimizer. Built for the model, of the same kind.
+
+        Raises:
+            CheckpointError: it is damaged or missing, or its variables are not the model's and the optimizer's.
+        """
+        description = read_sound(folder)
+        if description is None:
+            raise CheckpointError(
+                f"{folder} is no whole checkpoint: expected {DESCRIPTION} and the variables it describes. Run the "
+                "training that made it again, or start without it"
+            )
+        put(folder, model, optimizer)
+        position = _position(description)
+        return Position(position.step, skipped=position.skipped)
+
+    def rewind(self, position: Position) -> None:
+        """Make `position`, which stands where a checkpoint does, what that one says; drop the later ones."""
+        self.wait()
+        self._drop([path for path in self._all() if _step(path) > position.step])
+        file = self._path(position.step) / DESCRIPTION
+        write_whole(file, json.dumps(json.loads(file.read_text()) | {"position": asdict(position)}, indent=2))
+
+    def mark_best(self, step: int, value: float) -> None:
+        """Keep the checkpoint of `step` from now on if `value` is the lowest so far."""
+        self.wait()
+        best = self.best()
+        if (best is None or value < best.value) and self._path(step).exists():
+            write_whole(self.folder / BEST, json.dumps(asdict(Best(step, value))))
+
+    def best(self) -> Best | None:
+        """Return the checkpoint with the lowest value that still stands; None when none was marked."""
+        try:
+            best = Best(**json.loads((self.folder / BEST).read_text()))
+        except (FileNotFoundError, ValueError, TypeError):  # not marked yet, or damaged: the next one is marked again
+            return None
+        return best if self._path(best.step).exists() else None
+
+    def stable(self) -> Path | None:
+        """Return the folder of the stable checkpoint; None when training has not been there."""
+        self.wait()
+        path = None if self.stable_step is None else self._path(self.stable_step)
+        return path if path and path.exists() else None
 
     def clear(self) -> None:
         """Remove every checkpoint, once the finished artifact stands."""
+        self.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, snapshot: Snapshot) -> None:
+        final = self._path(snapshot.position.step)
+        draft = self.folder / f".{final.name}.draft"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write(snapshot, self.identity, draft, final)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        paths = self._all()
+        later = [path for path in paths if path.name > final.name]  # damaged, or training would stand there
+        self._drop([*later, *[path for path in paths if path not in later][: -self.keep]])
+
+    def _drop(self, paths: list[Path]) -> None:
+        """Remove checkpoints, later ones than the present step first; best and stable stay unless they are those."""
+        best = self.best()
+        precious = {self.stable_step, best.step if best else None}
+        newest = max((_step(path) for path in self._all() if path not in paths), default=-1)
+        for path in paths:
+            if _step(path) > newest or _step(path) not in precious:
+                shutil.rmtree(path)
+
+    def _finish(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        try:
+            writing.result()
+        except OSError as error:
+            if error.errno in FULL:
+                raise full_disk(error, self.folder) or error from error
+            raise CheckpointError(
+                f"a checkpoint could not be written to {self.folder}: {error}; the older ones are untouched. Correct "
+                "it and run the same command again; it goes on from the newest of them"
+            ) from error
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
 
     def _check_identity(self, path: Path, found: dict[str, Any]) -> None:
         keys = sorted(key for key in found.keys() | self.identity.keys() if found.get(key) != self.identity.get(key))
@@ -114,33 +216,14 @@ class Checkpoints:
             )
 
 
-def _read_sound(path: Path) -> dict[str, Any] | None:
-    """Return what a checkpoint says of itself; None when a file of it is missing or not as it was written."""
-    try:
-        meta: dict[str, Any] = json.loads((path / "checkpoint.json").read_text())
-        sound = meta["sha256"] == Hasher().sha256(path / "variables.npz")
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return meta if sound else None
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
-def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> list[Any]:
-    """Return every variable, dropout seeds included, in an order that only the architecture decides."""
-    return [*model.trainable_variables, *model.non_trainable_variables, *optimizer.variables]
-
-
-def _random_state() -> np.ndarray:
-    """Return torch's global random state, which its dropout draws from; the other backends have none."""
-    if keras.backend.backend() != "torch":
-        return np.zeros(0, np.uint8)
-    import torch
-
-    state: np.ndarray = torch.get_rng_state().numpy()
-    return state
-
-
-def _set_random_state(state: np.ndarray) -> None:
-    if keras.backend.backend() == "torch":
-        import torch
-
-        torch.set_rng_state(torch.from_numpy(state))
+def _position(description: dict[str, Any]) -> Position:
+    """Return the position as it was, tuples for JSON's lists."""
+    values = dict(description["position"])
+    values["window"] = tuple(Figures(*figures) for figures in values["window"])
+    values["history"] = tuple(values["history"])
+    values["skipped"] = tuple((first, end) for first, end in values["skipped"])
+    return Position(**values)

@@ -1,4 +1,7 @@
-"""A training that ends as many do: SIGTERM first, and after its restart SIGKILL. Run as a program, it does so."""
+"""A training that ends as many do: SIGTERM first, and after its restart SIGKILL. Run as a program, it does so.
+
+On its way it accumulates, drops out, averages its weights, is validated, and rolls back a loss spike.
+"""
 
 import os
 import signal
@@ -10,7 +13,8 @@ from pipeline.backend import select_backend
 from pipeline.errors import Interrupted
 from pipeline.progress import SilentProgress
 
-STEPS, TERMINATED_AT, KILLED_AT = 40, 13, 27
+STEPS = 70
+TERMINATED_AT, SPIKE, KILLED_AT = 13, range(43, 47), 67  # data steps; after the rollback, the last is update 57
 
 
 class Reporter(SilentProgress):
@@ -19,21 +23,32 @@ class Reporter(SilentProgress):
         sys.stdout.flush()  # nothing is flushed by a kill
 
 
+def make_training(precision: str):
+    import keras
+    from tiny_models import Training
+
+    keras.config.set_dtype_policy(precision)
+    return Training(dropout=0.3, steps=STEPS, ema_decay=0.9)
+
+
 def run_training(training, folder: Path, batches):
     """Train to the end, or from what `folder` holds on; a checkpoint with every report."""
+    from odd_batches import SPIKE_THRESHOLD, spiky
+
     from pipeline.training.checkpoint import Checkpoints
-    from pipeline.training.loop import Trainer
+    from pipeline.training.loop import Evaluation, Learner, Trainer, Watch
 
     checkpoints = Checkpoints(folder / "checkpoints", {"training": "interrupted"}, keep=2, say=Reporter().say)
-    log = folder / "logs" / "metrics.jsonl"
-    trainer = Trainer(training.model, training.optimizer, training.stepper, checkpoints, 1e-9, log, Reporter())
+    learner = Learner(training.model, training.optimizer, training.stepper)
+    watch = Watch(1e-9, Evaluation(batches.in_order, every=25), spike_threshold=SPIKE_THRESHOLD)
+    trainer = Trainer(learner, checkpoints, folder / "logs" / "metrics.jsonl", Reporter(), watch)
     training.restart()
-    return trainer.train(batches, STEPS)
+    return trainer.train(spiky(batches, SPIKE), STEPS)
 
 
 @dataclass
-class SignallingBatches:
-    """Sends this process a signal when the batch of a step is made, which is while the one before it trains."""
+class Signalling:
+    """Sends this process a signal when the batch of a data step is made, which is while the one before it trains."""
 
     batches: object
     step: int
@@ -44,19 +59,22 @@ class SignallingBatches:
             os.kill(os.getpid(), self.number)
         return self.batches.batch(step)
 
+    def in_order(self):
+        return self.batches.in_order()
 
-def main(folder: Path) -> None:
+
+def main(folder: Path, precision: str) -> None:
     select_backend(os.environ["KERAS_BACKEND"])
-    from tiny_models import Training, make_batches
+    from tiny_models import make_batches
 
-    training, batches = Training(dropout=0.3), make_batches(folder / "corpus")
+    training, batches = make_training(precision), make_batches(folder / "corpus")
     try:
-        run_training(training, folder, SignallingBatches(batches, TERMINATED_AT, signal.SIGTERM))
+        run_training(training, folder, Signalling(batches, TERMINATED_AT, signal.SIGTERM))
     except Interrupted as interruption:
         Reporter().say(f"Interrupted: {interruption}")
-    run_training(training, folder, SignallingBatches(batches, KILLED_AT, signal.SIGKILL))
+    run_training(training, folder, Signalling(batches, KILLED_AT, signal.SIGKILL))
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
-    main(Path(sys.argv[1]))
+    sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,1 @@
+"""What watches a training: its figures and clock, loss spikes and bad numbers, validation, the log, and signals."""
