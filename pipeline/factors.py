@@ -39,6 +39,7 @@ def factors_of(recipe: Recipe, step: Step, task: str | None, inputs: Mapping[str
     contents = {argument: given.content for argument, given in inputs.items()}
     if step.name == "validate":
         contents |= _source_contents(recipe)
+    contents |= {f"file.{path}": content for path, content in _given_contents(recipe, step.name).items()}
     if step.name == "publish":
         assert task is not None
         contents["recipe_yaml"] = hashlib.sha256(recipe_yaml(recipe, task).encode()).hexdigest()
@@ -58,6 +59,22 @@ def require_unchanged(recipe: Recipe, contents: Mapping[str, str]) -> None:
                 f"data.sources.{name.removeprefix('source.')} changed while it was validated, so the rows that were "
                 "read are of neither state; run again when nothing writes to it"
             )
+
+
+def _given_contents(recipe: Recipe, step: str) -> dict[str, str]:
+    """Return the hashes of the files that the recipe names for a step; one that is missing is the step's to refuse."""
+    given: list[Path] = []
+    if step == "preprocess" and recipe.preprocess.tokenizer.path:
+        given = [Path(recipe.preprocess.tokenizer.path)]
+    if step == "pretrain" and recipe.pretrain.start_from:
+        start = Path(recipe.pretrain.start_from)
+        given = [start / "backbone.weights.h5", *sorted((start / "stable").glob("*"))]
+    contents = {}
+    for path in given:
+        if path.is_file():
+            with path.open("rb") as file:
+                contents[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return contents
 
 
 def recipe_yaml(recipe: Recipe, task: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,20 +15,21 @@ import keras
 import numpy as np
 import pyarrow.parquet as pq
 
-from models.encoder import Encoder, SegmentClassifier
+from models.backbones import Backbone
+from models.classifier import SegmentClassifier
 from models.objectives import segment_labels
-from pipeline.backbone import build_encoder, dimensions_of, load_backbone
+from pipeline.backbone import build_encoder, dimensions_of, load_encoder
 from pipeline.backend import select_precision
 from pipeline.bundle import Bundle
 from pipeline.config import Clean, Finetune, Recipe
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.progress import Progress
+from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
 from pipeline.training.batches import BatchShape, LabelledBatches
-from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.loop import Trainer, evaluate
-from pipeline.training.optimizer import make_optimizer
-from pipeline.training.steppers import make_stepper
+from pipeline.training.loop import Evaluation
+from pipeline.training.optimizer import default_learning_rate
+from pipeline.training.preflight import check_optimization
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
     folder = tokens / "tasks" / task
     labels = json.loads((folder / "labels.json").read_text())
     precision = select_precision(runtime.precision)
-    keras.config.set_dtype_policy(precision)
-    keras.utils.set_random_seed(recipe.seed)
+    start_keras(precision, recipe.seed)
     encoder = _initial_encoder(recipe, config, backbone)
     splits = {split: ShardedRows(folder / split) for split in ("train", "validation")}
     segments = max(rows.segments_per_row for rows in splits.values())
@@ -83,24 +83,31 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         for split, rows in splits.items()
     }
     total_steps = math.ceil(config.epochs * len(splits["train"]) / config.global_batch_size)
-    optimizer = make_optimizer(config, config.learning_rate or _learning_rate(recipe), total_steps, model)
-    stepper = make_stepper(model, optimizer, partial(segment_labels, label_smoothing=config.label_smoothing))
-    identity = {
-        "step": "finetune",
-        "task": task,
-        "precision": precision,
-        "backend": keras.backend.backend(),
-        "seed": recipe.seed,
-        "steps": total_steps,
-        "parameters": model.count_params(),
-        **asdict(shape),
-    }
-    checkpoints = Checkpoints(out / "checkpoints", identity, runtime.checkpoints_kept, progress.say)
-    trainer = Trainer(
-        model, optimizer, stepper, checkpoints, runtime.checkpoint_seconds, out / "logs" / "metrics.jsonl", progress
+    rate = config.learning_rate or default_learning_rate(config.optimizer, _learning_rate(recipe))
+    check_optimization(config, rate, total_steps)
+    objective = partial(segment_labels, label_smoothing=config.label_smoothing, z_loss=config.z_loss)
+    learner = make_learner(model, config, rate, total_steps, objective, precision)
+    trainer = make_trainer(
+        learner,
+        {
+            "step": "finetune",
+            "task": task,
+            "precision": precision,
+            "seed": recipe.seed,
+            "parameters": model.count_params(),
+        },
+        config,
+        runtime,
+        shape,
+        total_steps,
+        out,
+        progress,
+        Evaluation(batches["validation"].in_order),
     )
     training = trainer.train(batches["train"], total_steps)
-    validation = evaluate(stepper, batches["validation"].in_order())
+    validation = training.validation
+    assert validation is not None
+    finish_learning(learner)
     Bundle(
         task=task,
         labels=tuple(labels),
@@ -109,7 +116,7 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         clean=Clean.model_validate_json((tokens / "clean.json").read_text()),
         model=model,
     ).save(out / "bundle")
-    checkpoints.clear()
+    trainer.checkpoints.clear()
     return FinetuneResult(
         task=task,
         backend=keras.backend.backend(),
@@ -126,9 +133,9 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
     )
 
 
-def _initial_encoder(recipe: Recipe, config: Finetune, backbone: Path) -> Encoder:
+def _initial_encoder(recipe: Recipe, config: Finetune, backbone: Path) -> Backbone:
     if config.initialize == "pretrained":
-        return load_backbone(backbone, config.dropout)
+        return load_encoder(backbone, config.dropout)
     vocabulary_size = load_tokenizer(backbone / "tokenizer.json").get_vocab_size()
     return build_encoder(dimensions_of(recipe.model), vocabulary_size, config.dropout)
 

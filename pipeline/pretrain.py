@@ -1,6 +1,6 @@
-"""Step `pretrain`: the encoder learns the language of the corpus by predicting hidden tokens.
+"""Step `pretrain`: the backbone learns the language of the corpus by predicting what is hidden from it.
 
-backbone.weights.h5, backbone.json, tokenizer.json, logs/metrics.jsonl
+backbone.weights.h5, backbone.json, tokenizer.json, logs/, and with warmup_stable_decay stable/
 """
 
 from __future__ import annotations
@@ -8,45 +8,80 @@ from __future__ import annotations
 import math
 import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from models.encoder import MaskedLanguageModel
-from models.objectives import masked_tokens
-from models.size import with_learning_rate
-from pipeline.backbone import build_encoder, dimensions_of, save_backbone
-from pipeline.backend import select_precision
+from models.cost import flops_per_token
+from models.explain import explain
+from models.kernels import attention_kernel
+from models.language_models import LanguageModel
+from models.objectives import token_prediction
+from models.size import Dimensions
+from pipeline.backbone import STABLE, TOKENIZER, build_language_model, continue_from, dimensions_of, save_backbone
+from pipeline.backend import has_accelerator, select_precision
 from pipeline.config import Recipe
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.vocabulary import Vocabulary
+from pipeline.errors import RecipeError
 from pipeline.progress import Progress
-from pipeline.training.batches import BatchShape, MaskedBatches
+from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
+from pipeline.training.batches import BatchShape, CorpusBatches
+from pipeline.training.batches.objective import corpus_batches, embedding_rows
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.loop import Evaluation, Learner, Trainer, Watch
-from pipeline.training.optimizer import make_optimizer
-from pipeline.training.steppers import make_stepper
+from pipeline.training.hardware import available_memory, peak_flops
+from pipeline.training.loop import Cost, Evaluation, Learner, TrainingResult
+from pipeline.training.optimizer import default_learning_rate
+from pipeline.training.position import Position
+from pipeline.training.precision import dtype_policy
+from pipeline.training.preflight import Load, check_memory, check_optimization, check_rows
 
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """How pretraining ended; losses are nats per hidden token."""
+    """How pretraining ended; losses are nats per predicted token."""
 
     backend: str
     precision: str
+    attention_kernel: str
     parameters: int
+    flops_per_token: float
     steps: int
     resumed_at: int
     loss: float
     validation_loss: float | None
     validation_accuracy: float | None
     tokens_per_second: float
+    model_flops_utilization: float | None
     seconds: float
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is going to be computed, known before anything is compiled."""
+
+    dimensions: Dimensions
+    vocabulary_size: int
+    precision: str
+    learning_rate: float
+    steps: int
+    shape: BatchShape
+    training: CorpusBatches
+    validation: CorpusBatches | None
+    predictions_per_token: float
+
+    @property
+    def flops_per_token(self) -> float:
+        """Floating-point operations of training per token that is read."""
+        length = self.training.rows.sequence_length
+        return flops_per_token(self.dimensions, self.vocabulary_size, length, self.predictions_per_token)
+
+
 def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> PretrainResult:
-    """Train the encoder on the packed corpus, from the newest checkpoint in `out` when there is one.
+    """Train the backbone on the packed corpus, from the newest checkpoint in `out` when there is one.
 
     Args:
         recipe: Recipe. Its `seed`, `model`, `pretrain` and `runtime`.
@@ -55,62 +90,153 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
         progress: Progress. Shows loss, tokens per second and the time left.
 
     Raises:
-        RecipeError: the model's dimensions do not fit together.
+        RecipeError: the model's dimensions do not fit together, or what it starts from does not fit.
         BackendError: the precision is not possible here.
-        TrainingError: the loss is not a finite number.
+        TrainingError: there is too little memory, or the loss is not a finite number, or keeps spiking.
         Interrupted: SIGTERM arrived; the same call continues.
     """
-    config, runtime = recipe.pretrain, recipe.runtime
-    dimensions = with_learning_rate(dimensions_of(recipe.model), config.learning_rate)
-    vocabulary = Vocabulary.of(load_tokenizer(tokens / "tokenizer.json"))
-    precision = select_precision(runtime.precision)
-    keras.config.set_dtype_policy(precision)
-    keras.utils.set_random_seed(recipe.seed)
-    model = MaskedLanguageModel(build_encoder(dimensions, vocabulary.size, recipe.model.dropout or 0.0))
-    model.build_from_config({})
-    progress.say(dimensions.explain(vocabulary.size))
-
-    rows = ShardedRows(tokens / "corpus" / "train")
-    shape = BatchShape.of(config.global_batch_size, runtime.micro_batch_size)
-    batches = MaskedBatches(rows, shape, vocabulary, config.mask_fraction, recipe.seed)
-    total_steps = config.steps or math.ceil(config.epochs * len(rows) / config.global_batch_size)
-    optimizer = make_optimizer(config, dimensions.learning_rate, total_steps, model)
-    stepper = make_stepper(model, optimizer, masked_tokens)
-    identity = {
-        "step": "pretrain",
-        "precision": precision,
-        "backend": keras.backend.backend(),
-        "seed": recipe.seed,
-        "steps": total_steps,
-        **asdict(dimensions),
-        **asdict(shape),
-    }
-    checkpoints = Checkpoints(out / "checkpoints", identity, runtime.checkpoints_kept, progress.say)
-    held_out = ShardedRows(tokens / "corpus" / "validation")
-    judged = MaskedBatches(held_out, shape, vocabulary, config.mask_fraction, recipe.seed)
-    every = max(1, total_steps // (config.evaluations + 1)) if config.evaluations else None
-    watch = Watch(
-        runtime.checkpoint_seconds,
-        evaluation=Evaluation(judged.in_order, every) if len(held_out) else None,
-        spike_threshold=config.spike_threshold,
+    config = recipe.pretrain
+    plan = make_plan(recipe, tokens, progress)
+    start_keras(plan.precision, recipe.seed)
+    model = build_language_model(plan.dimensions, plan.vocabulary_size, recipe.model.dropout or 0.0)
+    if config.start_from and not config.resume_stable:
+        continue_from(Path(config.start_from), model, plan.dimensions)
+    objective = partial(token_prediction, z_loss=config.z_loss)
+    learner = make_learner(model, config, plan.learning_rate, plan.steps, objective, plan.precision)
+    peak = peak_flops(plan.precision)
+    kernel = _attention_kernel(plan)
+    progress.say(
+        f"{keras.backend.backend()} {plan.precision}, attention kernel {kernel}; model FLOPs utilization is measured "
+        f"against {peak.flops_per_second / 1e9:,.0f} GFLOP/s ({peak.source})"
     )
-    learner = Learner(model, optimizer, stepper)
-    trainer = Trainer(learner, checkpoints, out / "logs" / "metrics.jsonl", progress, watch)
-    progress.say(f"{total_steps} updates of {config.global_batch_size} x {rows.sequence_length} tokens, {precision}")
-    training = trainer.train(batches, total_steps)
+    trainer = make_trainer(
+        learner,
+        {"step": "pretrain", "precision": plan.precision, "seed": recipe.seed, **asdict(plan.dimensions)},
+        config,
+        recipe.runtime,
+        plan.shape,
+        plan.steps,
+        out,
+        progress,
+        _evaluation(plan, config.evaluations),
+        config.spike_threshold,
+        Cost(plan.flops_per_token, peak.flops_per_second),
+    )
+    training = trainer.train(plan.training, plan.steps, _stable_start(recipe, learner))
+    finish_learning(learner)
+    save_backbone(model.backbone, out)
+    shutil.copy(tokens / TOKENIZER, out / TOKENIZER)
+    if stable := trainer.checkpoints.stable():
+        shutil.rmtree(out / STABLE, ignore_errors=True)
+        shutil.copytree(stable, out / STABLE)
+    trainer.checkpoints.clear()
+    return _result(plan, model, kernel, training, peak.flops_per_second)
+
+
+def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
+    """Return what pretraining will compute, once it is known to be possible, and say it.
+
+    Raises:
+        RecipeError: the dimensions do not fit together, or the recipe asks for nothing.
+        TrainingError: there is no corpus, it was made with another tokenizer, or there is too little memory.
+    """
+    config, runtime = recipe.pretrain, recipe.runtime
+    dimensions = dimensions_of(recipe.model)
+    vocabulary = Vocabulary.of(load_tokenizer(tokens / TOKENIZER))
+    rows, held_out = ShardedRows(tokens / "corpus" / "train"), ShardedRows(tokens / "corpus" / "validation")
+    check_rows(rows, "the corpus", tokens / TOKENIZER, vocabulary.size, recipe.model.max_sequence_length)
+    shape = BatchShape.of(config.global_batch_size, runtime.micro_batch_size)
+    rate = config.learning_rate or default_learning_rate(config.optimizer, dimensions.learning_rate)
+    steps = config.steps or math.ceil(config.epochs * len(rows) / config.global_batch_size)
+    check_optimization(config, rate, steps)
+    training = corpus_batches(dimensions.architecture, config, rows, shape, vocabulary, recipe.seed)
+    sample = training.batch(0)
+    plan = Plan(
+        dimensions=dimensions,
+        vocabulary_size=embedding_rows(dimensions.architecture, config, vocabulary.size, rows.sequence_length),
+        precision=select_precision(runtime.precision),
+        learning_rate=rate,
+        steps=steps,
+        shape=shape,
+        training=training,
+        validation=corpus_batches(dimensions.architecture, config, held_out, shape, vocabulary, recipe.seed)
+        if len(held_out)
+        else None,
+        predictions_per_token=sample["targets"].size / sample["token_ids"].size,
+    )
+    memory = check_memory(_load(plan, recipe), available_memory())
+    for line in explain(dimensions, plan.vocabulary_size, rows.sequence_length, plan.predictions_per_token, memory):
+        progress.say(line)
+    progress.say(
+        f"{steps:,} updates x {shape.global_batch_size} rows x {rows.sequence_length} tokens = "
+        f"{steps * shape.global_batch_size * rows.sequence_length:,} tokens, "
+        f"{steps * shape.global_batch_size / len(rows):.3g} passes over {len(rows):,} rows; {config.optimizer}, "
+        f"{config.schedule} from {rate:g}"
+    )
+    return plan
+
+
+def _load(plan: Plan, recipe: Recipe) -> Load:
+    return Load(
+        plan.dimensions,
+        plan.vocabulary_size,
+        plan.shape.micro_batch_size,
+        plan.training.rows.sequence_length,
+        plan.predictions_per_token,
+        recipe.pretrain.optimizer,
+        recipe.pretrain.ema_decay is not None,
+        plan.precision,
+        accelerated=has_accelerator(),
+    )
+
+
+def _attention_kernel(plan: Plan) -> str:
+    compute_dtype = keras.dtype_policies.get(dtype_policy(plan.precision)).compute_dtype
+    length = plan.training.rows.sequence_length
+    return attention_kernel(plan.dimensions.head_dim, length, compute_dtype, plan.dimensions.num_heads)
+
+
+def _evaluation(plan: Plan, times: int) -> Evaluation | None:
+    """Return when the validation loss is taken: at the end, and evenly on the way."""
+    if plan.validation is None:
+        return None
+    return Evaluation(plan.validation.in_order, every=math.ceil(plan.steps / times) if times else None)
+
+
+def _stable_start(recipe: Recipe, learner: Learner) -> Position | None:
+    """Return where the stable phase of an earlier training ended, with its state in the learner; None without one.
+
+    Raises:
+        RecipeError: the earlier training had no such phase.
+    """
+    config = recipe.pretrain
+    if not config.resume_stable or config.start_from is None:
+        return None
+    folder = Path(config.start_from) / STABLE
+    if not folder.is_dir():
+        raise RecipeError(
+            f"pretrain.resume_stable is set, but {config.start_from} has no {STABLE}/; give the artifact of a "
+            "pretraining with schedule: warmup_stable_decay, or remove resume_stable to start from its last weights"
+        )
+    position = Checkpoints.load(folder, learner.model, learner.optimizer)
+    learner.stepper.read_in()
+    return position
+
+
+def _result(plan: Plan, model: LanguageModel, kernel: str, training: TrainingResult, peak: float) -> PretrainResult:
     validation = training.validation or {}
-    save_backbone(model.encoder, out)
-    shutil.copy(tokens / "tokenizer.json", out / "tokenizer.json")
-    checkpoints.clear()
     return PretrainResult(
         backend=keras.backend.backend(),
-        precision=precision,
-        parameters=model.count_params(),
+        precision=plan.precision,
+        attention_kernel=kernel,
+        parameters=int(sum(np.prod(variable.shape) for variable in model.trainable_variables)),
+        flops_per_token=plan.flops_per_token,
         steps=training.steps,
         resumed_at=training.resumed_at,
         loss=training.loss,
         validation_loss=validation.get("loss"),
         validation_accuracy=validation.get("accuracy"),
         tokens_per_second=training.tokens_per_second,
+        model_flops_utilization=Cost(plan.flops_per_token, peak).utilization(training.tokens_per_second),
         seconds=training.seconds,
     )

@@ -6,7 +6,7 @@ trigger form and the reference in `docs/`. Reading and overriding recipe files i
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -101,6 +101,17 @@ class Recipe(Section):
     publish: Publish = Publish()
     runtime: Runtime = Runtime()
     airflow: Airflow = Airflow()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _vocabulary_is_kept(cls, values: Any) -> Any:
+        """Training an earlier backbone further keeps its tokenizer, unless the recipe names one."""
+        start = (values.get("pretrain") or {}).get("start_from") if isinstance(values, dict) else None
+        preprocess = (values.get("preprocess") or {}) if start else {}
+        if not start or not isinstance(preprocess, dict) or "tokenizer" in preprocess:
+            return values
+        tokenizer = {"kind": "file", "path": f"{start}/tokenizer.json"}
+        return values | {"preprocess": preprocess | {"tokenizer": tokenizer}}
 
     @model_validator(mode="after")
     def _sources_exist(self) -> Recipe:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from tiny_steps import make_recipe, make_tokens, view
 
-from pipeline.backbone import load_backbone
-from pipeline.errors import Interrupted, RecipeError
+from pipeline.backbone import load_encoder
+from pipeline.bundle import Bundle
+from pipeline.errors import Interrupted, RecipeError, TrainingError
+from pipeline.finetune import finetune
 from pipeline.pretrain import PretrainResult, pretrain
 from pipeline.progress import SilentProgress
 
@@ -38,8 +40,9 @@ def pretrained(tokens, tmp_path_factory):
     return out, pretrain(view(make_recipe(), "pretrain"), tokens, out, watcher), watcher
 
 
-def read_log(out) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "logs" / "metrics.jsonl").read_text().splitlines()]
+def read_log(out, figure: str = "loss") -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (out / "logs" / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if figure in line]
 
 
 def test_the_loss_falls_and_the_result_tells_it(pretrained) -> None:
@@ -53,16 +56,29 @@ def test_the_loss_falls_and_the_result_tells_it(pretrained) -> None:
     assert (result.steps, result.resumed_at, result.precision) == (40, 0, "float32")
     assert result.tokens_per_second > 0
     json.dumps(result.__dict__)
-    assert any("learning_rate 0.02" in line for line in watcher.said)  # the recipe's, not the derived one
+    assert any("cosine from 0.02" in line for line in watcher.said)  # the recipe's, not the derived one
+    assert [line["step"] for line in read_log(out, "validation_loss")] == [8, 16, 24, 32, 40]
+    assert 0 < result.model_flops_utilization < 1
+    assert any(f"attention kernel {result.attention_kernel}" in line for line in watcher.said)
 
 
 def test_the_artifact_holds_what_fine_tuning_needs(pretrained, tokens) -> None:
     out, result, _ = pretrained
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    assert files == {"backbone.weights.h5", "backbone.json", "tokenizer.json", "logs/metrics.jsonl"}
+    assert {name for name in files if "tensorboard" not in name} == {
+        "backbone.weights.h5",
+        "backbone.json",
+        "tokenizer.json",
+        "logs/metrics.jsonl",
+    }
     assert (out / "tokenizer.json").read_bytes() == (tokens / "tokenizer.json").read_bytes()
-    encoder = load_backbone(out, dropout=0.25)
-    assert (encoder.hidden_dim, encoder.num_layers, encoder.num_heads, encoder.dropout) == (16, 1, 2, 0.25)
+    encoder = load_encoder(out, dropout=0.25)
+    assert (encoder.hidden_dim, encoder.num_layers, encoder.stack.block["num_heads"], encoder.dropout) == (
+        16,
+        1,
+        2,
+        0.25,
+    )
     # The head of the masked model: a kernel of 16 x 16 and a scale of 16.
     assert encoder.count_params() == result.parameters - 16 * 16 - 16
 
@@ -80,7 +96,7 @@ def test_stopped_by_sigterm_it_continues_to_the_very_same_backbone(pretrained, t
     assert "continuing at step 20" in watcher.said
     assert [line["step"] for line in read_log(tmp_path)] == [1, 10, 20, 30, 40]
     assert (continued.loss, continued.validation_loss) == (result.loss, result.validation_loss)
-    pairs = zip(load_backbone(tmp_path, 0).get_weights(), load_backbone(whole, 0).get_weights(), strict=True)
+    pairs = zip(load_encoder(tmp_path, 0).get_weights(), load_encoder(whole, 0).get_weights(), strict=True)
     for actual, expected in pairs:
         np.testing.assert_array_equal(actual, expected)
 
@@ -89,3 +105,72 @@ def test_dimensions_that_do_not_fit_are_a_fault_of_the_recipe(tokens, tmp_path) 
     recipe = make_recipe(model={"hidden_dim": 15})
     with pytest.raises(RecipeError, match=r"model: hidden_dim 15 does not divide into 2 heads"):
         pretrain(view(recipe, "pretrain"), tokens, tmp_path, Watcher())
+
+
+@pytest.mark.parametrize("architecture", ["decoder", "encoder_decoder"])
+def test_every_architecture_learns_and_a_classifier_starts_from_it(architecture, tokens, tmp_path) -> None:
+    task = {"data": {"source": "notes", "label": "kind"}, "finetune": {"epochs": 12, "global_batch_size": 8}}
+    task["finetune"] |= {"learning_rate": 0.01}
+    recipe = make_recipe(model={"architecture": architecture}, tasks={"kind": task})
+    result = pretrain(view(recipe, "pretrain"), tokens, tmp_path, Watcher())
+    log = read_log(tmp_path)
+    assert log[-1]["loss"] < log[0]["loss"] - 0.7
+    assert result.validation_loss < log[0]["loss"]
+    out = tmp_path / "kind"
+    tuned = finetune(view(recipe, "finetune", "kind"), "kind", tokens, tmp_path, out, SilentProgress())
+    assert tuned.loss < np.log(2) / 2
+    bundle = Bundle.load(out / "bundle")
+    assert bundle.probabilities(["rain and wind on day 3"]).shape == (1, 2)
+
+
+def extended(steps: int, **pretraining):
+    """A schedule whose stable phase does not depend on how long it lasts."""
+    shared = {"steps": steps, "schedule": "warmup_stable_decay", "warmup_steps": 4, "decay_fraction": 0.25}
+    return view(make_recipe(pretrain=shared | pretraining), "pretrain")
+
+
+def test_a_training_extended_from_its_stable_phase_is_the_longer_training(tokens, tmp_path) -> None:
+    long, short, more = tmp_path / "long", tmp_path / "short", tmp_path / "more"
+    pretrain(extended(40), tokens, long, Watcher())
+    pretrain(extended(24), tokens, short, Watcher())
+    result = pretrain(extended(40, start_from=str(short), resume_stable=True), tokens, more, Watcher())
+    assert result.resumed_at == 18
+    # Not bit for bit: the number of updates is a constant of the compiled program, which rounds by it.
+    pairs = zip(load_encoder(more, 0).get_weights(), load_encoder(long, 0).get_weights(), strict=True)
+    assert max(np.abs(actual - expected).max() for actual, expected in pairs) < 2e-5
+    different = load_encoder(short, 0).get_weights()
+    pairs = zip(different, load_encoder(long, 0).get_weights(), strict=True)
+    assert max(np.abs(a - b).max() for a, b in pairs) > 1e-3
+
+
+def test_an_earlier_backbone_is_trained_further(pretrained, tokens, tmp_path) -> None:
+    out, result, _ = pretrained
+    recipe = make_recipe(pretrain={"steps": 10, "start_from": str(out), "warmup_fraction": 0.2})
+    assert recipe.preprocess.tokenizer.path is None  # the recipe names a tokenizer of its own
+    further = pretrain(view(recipe, "pretrain"), tokens, tmp_path, Watcher())
+    assert read_log(tmp_path)[0]["loss"] < read_log(out)[0]["loss"] - 0.7
+    assert further.validation_loss < result.validation_loss + 0.3
+    other = make_recipe(model={"num_layers": 2}, pretrain={"start_from": str(out)})
+    with pytest.raises(RecipeError, match=r"another architecture than this recipe's model: num_layers 1 -> 2; set"):
+        pretrain(view(other, "pretrain"), tokens, tmp_path / "other", Watcher())
+    nowhere = make_recipe(pretrain={"start_from": str(tmp_path / "nowhere")})
+    with pytest.raises(RecipeError, match=r"where there is no backbone.json; give the folder of an artifact"):
+        pretrain(view(nowhere, "pretrain"), tokens, tmp_path / "other", Watcher())
+    stable = extended(40, start_from=str(out), resume_stable=True)
+    with pytest.raises(RecipeError, match=r"has no stable/; give the artifact of a pretraining with schedule"):
+        pretrain(stable, tokens, tmp_path / "other", Watcher())
+
+
+def test_averaged_weights_are_what_is_judged_and_saved(pretrained, tokens, tmp_path) -> None:
+    recipe = make_recipe(pretrain={"ema_decay": 0.9})
+    averaged = pretrain(view(recipe, "pretrain"), tokens, tmp_path, Watcher())
+    _, result, _ = pretrained
+    assert averaged.loss == result.loss  # the same training
+    assert averaged.validation_loss != result.validation_loss
+
+
+def test_too_large_a_model_is_refused_before_it_is_built(tokens, tmp_path) -> None:
+    recipe = make_recipe(model={"size": "base", "num_layers": 4000, "hidden_dim": None, "num_heads": None})
+    with pytest.raises(TrainingError, match=r"training needs about .* of memory \(weights .*; set runtime|; choose"):
+        pretrain(view(recipe, "pretrain"), tokens, tmp_path, Watcher())
+    assert list(tmp_path.iterdir()) == []
