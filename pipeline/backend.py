@@ -20,8 +20,7 @@ def select_backend(name: str) -> str:
     Raises:
         BackendError: the backend is not installed, or Keras already runs on another one.
     """
-    loaded = sys.modules["keras"].backend.backend() if "keras" in sys.modules else None
-    installed = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
+    loaded, installed = loaded_backend(), installed_backends()
     if name == "auto":
         if not installed:
             raise BackendError(f"runtime.backend is auto, but none of {', '.join(BACKENDS)} is installed; install one")
@@ -39,6 +38,16 @@ def select_backend(name: str) -> str:
     os.environ["KERAS_BACKEND"] = name
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return name
+
+
+def loaded_backend() -> str | None:
+    """Return the backend that Keras runs on in this process; None before Keras is imported."""
+    return str(sys.modules["keras"].backend.backend()) if "keras" in sys.modules else None
+
+
+def installed_backends() -> list[str]:
+    """Return the backends that can be imported here, the preferred one first."""
+    return [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
 
 
 def select_precision(name: str) -> str:

@@ -78,6 +78,14 @@ def device_name() -> str:
 
 
 @cache
+def accelerators() -> tuple[str, ...]:
+    """Return what the system knows of GPUs and TPUs, without loading a backend."""
+    information = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    models = [file.read_text().partition("Model:")[2].partition("\n")[0].strip() for file in information]
+    return (*models, *(f"accelerator {file.name}" for file in sorted(Path("/dev").glob("accel[0-9]*"))))
+
+
+@cache
 def processor_name() -> str:
     """Return what the processor calls itself."""
     information = Path("/proc/cpuinfo")
