@@ -138,7 +138,7 @@ class Stack(keras.layers.Layer):
         """Create every weight."""
         for layer in (*self.blocks, self.final_norm):
             layer.build(hidden_shape)
-        self.head_dim = hidden_shape[-1] // self.block["num_heads"]  # type: ignore[operator]
+        self.head_dim = hidden_shape[-1] // self.block["num_heads"]
         self.built = True
 
     def call(

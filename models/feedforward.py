@@ -31,14 +31,15 @@ class FeedForward(keras.layers.Layer):
 
     def build(self, hidden_shape: tuple[int | None, ...]) -> None:
         """Create the input projection and the output projection."""
-        gated = self.kind == "geglu"
+        gated, hidden_dim = self.kind == "geglu", hidden_shape[-1]
+        assert hidden_dim is not None
         self.input_projection = Projection(
             self.feedforward_dim * (2 if gated else 1),
             dtype=self.dtype_policy,
             name="gate_value" if gated else "input",
         )
         self.input_projection.build(hidden_shape)
-        self.output_projection = Projection(hidden_shape[-1], dtype=self.dtype_policy, name="output")
+        self.output_projection = Projection(hidden_dim, dtype=self.dtype_policy, name="output")
         self.output_projection.build((*hidden_shape[:-1], self.feedforward_dim))
         self.built = True
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from models.backbones import Backbone, Decoder, Encoder, EncoderDecoder
 from models.language_models import CausalLanguageModel, LanguageModel, MaskedLanguageModel, SpanLanguageModel
-from models.size import Dimensions, derive_dimensions
-from pipeline.config import Model
+from models.size import Dimensions
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.errors import RecipeError
 
@@ -20,29 +19,6 @@ LANGUAGE_MODELS: dict[str, type[LanguageModel]] = {
     "decoder": CausalLanguageModel,
     "encoder_decoder": SpanLanguageModel,
 }
-
-
-def dimensions_of(model: Model) -> Dimensions:
-    """Return the dimensions that the recipe's `model` section asks for.
-
-    Raises:
-        RecipeError: they do not fit together.
-    """
-    try:
-        return derive_dimensions(
-            model.size,
-            num_layers=model.num_layers,
-            hidden_dim=model.hidden_dim,
-            num_heads=model.num_heads,
-            num_key_value_heads=model.num_key_value_heads,
-            feedforward_dim=model.feedforward_dim,
-            architecture=model.architecture,
-            feedforward=model.feedforward,
-            query_key_norm=model.query_key_norm,
-            tie_embeddings=model.tie_embeddings,
-        )
-    except ValueError as error:
-        raise RecipeError(f"model: {error}") from error
 
 
 def build_language_model(dimensions: Dimensions, vocabulary_size: int, dropout: float) -> LanguageModel:

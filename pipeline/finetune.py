@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 from models.backbones import Backbone
 from models.classifier import SegmentClassifier
 from models.objectives import segment_labels
-from pipeline.backbone import build_encoder, dimensions_of, load_encoder
+from pipeline.backbone import build_encoder, load_encoder
 from pipeline.backend import select_precision
 from pipeline.bundle import Bundle
 from pipeline.config import Clean, Finetune, Recipe
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
+from pipeline.dimensions import dimensions_of
 from pipeline.progress import Progress
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
 from pipeline.training.batches import BatchShape, LabelledBatches

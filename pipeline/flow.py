@@ -229,7 +229,7 @@ class Flow:
             artifact = self.store.run(
                 step.name,
                 factors,
-                lambda out: asdict(self._call(step, task, inputs, view, out, progress, factors.inputs)),
+                lambda out: asdict(self._call(step, task, inputs, out, progress, factors.inputs)),
                 progress.say,
                 again=step.name in self._again,
             )
@@ -244,11 +244,12 @@ class Flow:
         step: Step,
         task: str | None,
         inputs: Mapping[str, Input],
-        view: View,
         out: Path,
         progress: Progress,
         contents: Mapping[str, str],
     ) -> Any:
+        recipe = self._resolved(step, inputs, progress)
+        view = View(recipe, step.reads_of(task), step.uses)
         arguments: dict[str, Any] = dict.fromkeys(step.inputs)
         arguments |= {argument: given.path for argument, given in inputs.items()}
         if step.per_task:
@@ -260,6 +261,16 @@ class Flow:
         if step.name == "validate":
             require_unchanged(self.recipe, contents)
         return result
+
+    def _resolved(self, step: Step, inputs: Mapping[str, Input], progress: Progress) -> Recipe:
+        """Return the recipe with what `auto` stands for; the fingerprint has `auto`, so it is the same everywhere."""
+        if "runtime.precision" not in step.reads:
+            return self.recipe
+        from pipeline.resolve import with_resolved_runtime
+
+        pretrained = None if step.name == "pretrain" else self._made("pretrain", None).result
+        cache = self.store.root / "cache" / "speed"
+        return with_resolved_runtime(self.recipe, step, inputs["tokens"].path, pretrained, cache, progress.say)
 
     def _made(self, name: str, task: str | None) -> Artifact:
         """Return the artifact of a step: this run's, or else the one that the same recipe values gave before."""

@@ -20,12 +20,13 @@ from models.kernels import attention_kernel
 from models.language_models import LanguageModel
 from models.objectives import token_prediction
 from models.size import Dimensions
-from pipeline.backbone import STABLE, TOKENIZER, build_language_model, continue_from, dimensions_of, save_backbone
+from pipeline.backbone import STABLE, TOKENIZER, build_language_model, continue_from, save_backbone
 from pipeline.backend import has_accelerator, select_precision
 from pipeline.config import Recipe
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.vocabulary import Vocabulary
+from pipeline.dimensions import dimensions_of
 from pipeline.errors import RecipeError
 from pipeline.progress import Progress
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras

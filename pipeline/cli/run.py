@@ -36,6 +36,19 @@ Step = Annotated[
 ]
 
 
+Profile = Annotated[
+    bool,
+    typer.Option(
+        "--profile", help="Trace five updates of every training to logs/profile of its artifact; runtime.profile=true."
+    ),
+]
+
+
+def with_profile(overrides: list[str] | None, profile: bool) -> list[str] | None:
+    """Return the overrides, with that of the flag."""
+    return [*(overrides or []), "runtime.profile=true"] if profile else overrides
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("run")(run)
@@ -59,6 +72,7 @@ def run(
         typer.Option("--task", metavar="NAME", help="Only this task of the recipe. Repeatable. Default: all."),
     ] = None,
     overrides: Overrides = None,
+    profile: Profile = False,
     run_id: Annotated[
         str | None, typer.Option("--run-id", metavar="ID", help="Name of the run. Default: recipe and time.")
     ] = None,
@@ -72,6 +86,7 @@ def run(
     Example: tradewind run configs/icd10.yaml --task chapter --set pretrain.steps=200
     """
     display = open_display()
+    overrides = with_profile(overrides, profile)
 
     def resume() -> str:
         # What was computed anew before the failure is finished: go on from the step that failed.
@@ -101,12 +116,14 @@ def step(
         ),
     ] = None,
     overrides: Overrides = None,
+    profile: Profile = False,
 ) -> None:
     """Run one step of a recipe on what the steps before it have left.
 
     Example: tradewind step evaluate configs/icd10.yaml --task chapter
     """
     display = open_display()
+    overrides = with_profile(overrides, profile)
     again = command_line("step", name, str(recipe), task=task, run=run_id, set=overrides)
     with resumable(lambda: "reading the recipe", lambda: again):
         found = load_recipe(recipe, overrides or [])

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from tiny_steps import KINDS, make_recipe, make_tokens, view
 
-from pipeline.backbone import build_encoder, dimensions_of, load_encoder, save_backbone
+from pipeline.backbone import build_encoder, load_encoder, save_backbone
 from pipeline.bundle import Bundle
 from pipeline.data.tokens.tokenizer import load_tokenizer
+from pipeline.dimensions import dimensions_of
 from pipeline.finetune import FinetuneResult, finetune
 from pipeline.progress import SilentProgress
 
