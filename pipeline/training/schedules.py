@@ -124,5 +124,6 @@ def warmup_steps(config: Optimization, total_steps: int) -> int:
 
 
 def _share(part: Any, whole: int) -> Any:
-    """Return part / whole between 0 and 1, in float32 from integers; 0 of a whole of nothing."""
-    return ops.cast(ops.clip(part, 0, whole), "float32") / max(whole, 1)
+    """Return part / whole between 0 and 1, in float32 from integers; a whole of nothing falls from 1 to 0 at once."""
+    whole = max(whole, 1)
+    return ops.cast(ops.clip(part, 0, whole), "float32") / whole

@@ -43,7 +43,7 @@ class TensorFlowStepper:
         factor, scale = loss_factor(batch, self.optimizer), self.optimizer.scale_loss(1.0)
         gradients = [tf.zeros(v.shape) for v in variables]
         sums = (tf.constant(0.0),) * 3
-        for index in tf.range(tf.shape(batch["token_ids"])[0]):
+        for index in tf.range(tf.shape(batch["weights"])[0]):
             new_sums, new = self._differentiate({name: array[index] for name, array in batch.items()}, factor)
             joined = zip(replaced, gradients, new, strict=True)
             gradients = [tf.maximum(old, one) if largest else old + one for largest, old, one in joined]
@@ -63,7 +63,7 @@ class TensorFlowStepper:
     def _compute_sums(self, batch: dict[str, tf.Tensor]) -> tuple[Any, ...]:
         sums = (tf.constant(0.0),) * 3
         with keras.StatelessScope(state_mapping=averages(self.optimizer)):
-            for index in tf.range(tf.shape(batch["token_ids"])[0]):
+            for index in tf.range(tf.shape(batch["weights"])[0]):
                 micro_batch = {name: array[index] for name, array in batch.items()}
                 new_sums = self.objective(self.model, micro_batch, False)
                 sums = tuple(total + value for total, value in zip(sums, new_sums, strict=True))

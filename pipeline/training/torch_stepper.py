@@ -30,7 +30,7 @@ class TorchStepper:
         tensors = _on_device(batch)
         factor = loss_factor(tensors, self.optimizer)
         totals = []
-        for index in range(len(batch["token_ids"])):
+        for index in range(len(batch["weights"])):
             sums = self.objective(self.model, {name: tensor[index] for name, tensor in tensors.items()}, True)
             (sums.loss * factor).backward()
             totals.append([value.detach() for value in sums])
@@ -51,7 +51,7 @@ class TorchStepper:
         with torch.no_grad(), keras.StatelessScope(state_mapping=averages(self.optimizer)):
             sums = [
                 list(self.objective(self.model, {name: tensor[index] for name, tensor in tensors.items()}, False))
-                for index in range(len(batch["token_ids"]))
+                for index in range(len(batch["weights"]))
             ]
         return _total(sums)
 
