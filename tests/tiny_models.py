@@ -6,11 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from models.backbones import Encoder
+from models.backbones import Decoder, Encoder, EncoderDecoder
 from models.classifier import SegmentClassifier
-from models.language_models import MaskedLanguageModel
+from models.language_models import CausalLanguageModel, MaskedLanguageModel, SpanLanguageModel
 from models.objectives import token_prediction
-from models.packed import PACKED_INPUT, PackedModel
+from models.packed import PackedModel
 from pipeline.config import Pretrain
 from pipeline.data.tokens.packing import pack
 from pipeline.data.tokens.ragged import Ragged
@@ -18,15 +18,24 @@ from pipeline.data.tokens.shards import ShardedRows, write_index, write_shards
 from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.training.batches import Batch, BatchShape, MaskedBatches
 from pipeline.training.optimizer import make_optimizer
+from pipeline.training.precision import prepare
 from pipeline.training.steppers import make_stepper
 
 VOCABULARY, LENGTH = 40, 16
 WORDS = Vocabulary(VOCABULARY, pad=0, start=1, mask=2, separator=1, special=frozenset({0, 1, 2}))
 
 
-def make_encoder(dropout: float = 0.0, num_layers: int = 1) -> Encoder:
+def make_encoder(dropout: float = 0.0, num_layers: int = 1, **options: Any) -> Encoder:
     """Two heads that share one key and value head."""
-    return Encoder(VOCABULARY, num_layers, 8, 2, 1, 12, dropout)
+    return Encoder(VOCABULARY, num_layers, 8, 2, 1, 12, dropout, **options)
+
+
+def make_decoder(dropout: float = 0.0, num_layers: int = 1, **options: Any) -> Decoder:
+    return Decoder(VOCABULARY, num_layers, 8, 2, 1, 12, dropout, **options)
+
+
+def make_encoder_decoder(dropout: float = 0.0, num_layers: int = 1, **options: Any) -> EncoderDecoder:
+    return EncoderDecoder(VOCABULARY, num_layers, 8, 2, 1, 12, dropout, **options)
 
 
 def make_classifier(seed: int = 0, **arguments: Any) -> SegmentClassifier:
@@ -37,10 +46,18 @@ def make_masked_model(seed: int = 0, dropout: float = 0.0) -> MaskedLanguageMode
     return randomise(MaskedLanguageModel(make_encoder(dropout)), seed)
 
 
+def make_causal_model(seed: int = 0, dropout: float = 0.0) -> CausalLanguageModel:
+    return randomise(CausalLanguageModel(make_decoder(dropout, num_layers=2)), seed)
+
+
+def make_span_model(seed: int = 0, dropout: float = 0.0) -> SpanLanguageModel:
+    return randomise(SpanLanguageModel(make_encoder_decoder(dropout)), seed)
+
+
 def randomise(model: Any, seed: int) -> Any:
     """Build the model and set every variable, dropout seeds included, as a pure function of `seed`."""
     if not model.built:
-        model.build(PACKED_INPUT)
+        model.build(model.input_shapes)
     random = np.random.default_rng(seed)
     for variable in model.variables:
         whole = "int" in str(variable.dtype)
@@ -59,6 +76,12 @@ def packed_rows(seed: int = 0, rows: int = 6) -> dict[str, np.ndarray]:
         "segment_ids": segments.astype(np.int32),
         "positions": random.integers(0, LENGTH, (rows, 3)).astype(np.int32),
     }
+
+
+def paired_rows(seed: int = 0, rows: int = 6) -> dict[str, np.ndarray]:
+    """Packed rows, and rows for a decoder with the same segment numbers, shorter by four tokens."""
+    inputs, decoder = packed_rows(seed, rows), packed_rows(seed + 1000, rows)
+    return inputs | {f"decoder_{name}": decoder[name][:, 4:] for name in ("token_ids", "segment_ids")}
 
 
 def unequal_batch(micro_batches: int) -> Batch:
@@ -88,8 +111,16 @@ def make_corpus(folder: Path, rows: int = 12) -> ShardedRows:
 class Training:
     """A masked model under training, whose start can be restored without compiling again."""
 
-    def __init__(self, dropout: float = 0.0, steps: int = 40, learning_rate: float = 0.01, **config: Any) -> None:
+    def __init__(
+        self,
+        dropout: float = 0.0,
+        steps: int = 40,
+        learning_rate: float = 0.01,
+        precision: str = "float32",
+        **config: Any,
+    ) -> None:
         self.model = make_masked_model(dropout=dropout)
+        prepare(self.model, precision)
         config = {"warmup_fraction": 0.0, "weight_decay": 0.1} | config
         self.optimizer = make_optimizer(Pretrain(**config), learning_rate, steps, self.model)
         self.stepper = make_stepper(self.model, self.optimizer, token_prediction)

@@ -1,9 +1,10 @@
 import keras
 import numpy as np
 import pytest
-from tiny_models import make_classifier, packed_rows
+from compiled import value_of
+from tiny_models import make_causal_model, make_classifier, make_masked_model, make_span_model, packed_rows, paired_rows
 
-from models.objectives import segment_labels, weighted_cross_entropy
+from models.objectives import segment_labels, token_prediction, weighted_cross_entropy
 
 
 def random_case(seed: int = 0):
@@ -52,7 +53,38 @@ def test_labels_are_smoothed_in_training_only() -> None:
     batch = {name: keras.ops.convert_to_tensor(array) for name, array in batch.items()}
 
     def loss(training: bool, label_smoothing: float) -> float:
-        return float(keras.ops.convert_to_numpy(segment_labels(model, batch, training, label_smoothing).loss))
+        return float(value_of(lambda: segment_labels(model, batch, training, label_smoothing).loss))
 
     assert loss(False, 0.3) == pytest.approx(loss(False, 0.0))
     assert loss(True, 0.3) != pytest.approx(loss(True, 0.0))
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_z_loss_is_the_square_of_log_z(label_smoothing) -> None:
+    logits, targets, weights = random_case()
+    log_z = np.log(np.exp(logits.astype(np.float64)).sum(axis=-1))
+    plain = sums_of(logits, targets, weights, label_smoothing=label_smoothing)
+    loss, *rest = sums_of(logits, targets, weights, label_smoothing=label_smoothing, z_loss=0.3)
+    assert loss - plain[0] == pytest.approx(0.3 * (log_z**2 * weights).sum(), rel=1e-5)
+    assert rest == plain[1:]
+
+
+OBJECTIVES = {
+    "labels": (segment_labels, make_classifier, (6, 4)),
+    "hidden tokens": (token_prediction, make_masked_model, (6, 3)),
+    "next tokens": (token_prediction, make_causal_model, (6, 16)),
+    "spans": (token_prediction, make_span_model, (6, 12)),
+}
+
+
+@pytest.mark.parametrize(("objective", "make", "items"), OBJECTIVES.values(), ids=OBJECTIVES)
+def test_z_loss_acts_in_training_only(objective, make, items) -> None:
+    model, batch = make(), paired_rows()
+    batch |= {"targets": np.ones(items, np.int32), "weights": np.ones(items, np.float32)}
+    batch = {name: keras.ops.convert_to_tensor(array) for name, array in batch.items()}
+
+    def loss(training: bool, z_loss: float) -> float:
+        return float(value_of(lambda: objective(model, batch, training, z_loss=z_loss).loss))
+
+    assert loss(False, 0.1) == loss(False, 0.0)
+    assert loss(True, 0.1) > loss(True, 0.0) + 1

@@ -1,0 +1,106 @@
+import keras
+import numpy as np
+import pytest
+from tiny_models import (
+    answers,
+    make_causal_model,
+    make_decoder,
+    make_encoder,
+    make_encoder_decoder,
+    make_masked_model,
+    make_span_model,
+    paired_rows,
+    randomise,
+)
+
+from models.language_models import CausalLanguageModel, MaskedLanguageModel, SpanLanguageModel
+
+MAKERS = {"masked": make_masked_model, "causal": make_causal_model, "span": make_span_model}
+HEADS = {
+    "masked": (MaskedLanguageModel, make_encoder, 2),
+    "causal": (CausalLanguageModel, make_decoder, 0),
+    "span": (SpanLanguageModel, make_encoder_decoder, 0),
+}
+
+
+@pytest.fixture(scope="module", params=MAKERS.values(), ids=MAKERS)
+def model(request):
+    return request.param()
+
+
+@pytest.fixture(params=MAKERS.values(), ids=MAKERS)
+def half_model(request):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        return request.param()
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def check_reload(model, path) -> None:
+    model.save(path)
+    reloaded = keras.saving.load_model(path, compile=False, safe_mode=True)
+    assert type(reloaded) is type(model)
+    assert reloaded.dtype_policy.name == model.dtype_policy.name
+    for saved, found in zip(model.get_weights(), reloaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, saved)
+    inputs = paired_rows()
+    np.testing.assert_array_equal(answers(reloaded, inputs), answers(model, inputs))
+
+
+def test_a_saved_file_comes_back_with_its_weights(model, tmp_path) -> None:
+    check_reload(model, tmp_path / "model.keras")
+
+
+def test_mixed_precision_comes_back(half_model, tmp_path) -> None:
+    check_reload(half_model, tmp_path / "model.keras")
+    assert half_model.dtype_policy.name == "mixed_bfloat16"
+    assert {keras.backend.standardize_dtype(w.dtype) for w in half_model.trainable_variables} == {"float32"}
+    layers = [layer for layer in half_model._flatten_layers() if not isinstance(layer, keras.Model)]
+    assert {layer.compute_dtype for layer in layers} == {"bfloat16"}
+
+
+def test_mixed_precision_answers_nearly_as_float32(half_model, request) -> None:
+    whole = MAKERS[request.node.callspec.id]()
+    whole.set_weights(half_model.get_weights())
+    inputs = paired_rows()
+    exact = answers(whole, inputs)
+    half = answers(half_model, inputs).astype(np.float32)
+    assert 0 < np.abs(half - exact).max() < 0.1 * np.abs(exact).max()
+
+
+def test_the_config_rebuilds_the_architecture(model) -> None:
+    twin = type(model).from_config(model.get_config())
+    twin.build(twin.input_shapes)
+    assert twin.get_config() == model.get_config()
+    assert [(w.name, w.shape) for w in twin.weights] == [(w.name, w.shape) for w in model.weights]
+
+
+@pytest.mark.parametrize(("head", "make", "extra"), HEADS.values(), ids=HEADS)
+def test_a_head_keeps_the_weights_of_a_trained_backbone(head, make, extra) -> None:
+    backbone = randomise(make(), seed=3)
+    weights = backbone.get_weights()
+    model = head(backbone)
+    model.build(model.input_shapes)
+    for before, after in zip(weights, backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(after, before)
+    assert len(model.trainable_variables) == len(backbone.trainable_variables) + extra
+
+
+def test_logits_of_hidden_tokens_come_from_the_embedding_table() -> None:
+    model, inputs = make_masked_model(), paired_rows()
+    states = answers(model.backbone, inputs).astype(np.float64)
+    chosen = np.take_along_axis(states, inputs["positions"][:, :, None], axis=1)
+    x = chosen @ model.transform.get_weights()[0]
+    x = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    x = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6) * model.norm.get_weights()[0]
+    table = model.backbone.embedding.get_weights()[0]
+    np.testing.assert_allclose(answers(model, inputs), x @ table.T, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("make", [make_causal_model, make_span_model], ids=["causal", "span"])
+def test_logits_of_every_position_come_from_the_embedding_table(make) -> None:
+    model, inputs = make(), paired_rows()
+    table = getattr(model.backbone, "encoder", model.backbone).embedding.get_weights()[0]
+    expected = answers(model.backbone, inputs).astype(np.float64) @ table.T
+    np.testing.assert_allclose(answers(model, inputs), expected, rtol=0, atol=2e-5)
