@@ -21,8 +21,8 @@ def restart_with_huge_pages() -> None:
     """Start this very command anew, as the same process, if it trains and does not have large pages yet.
 
     An update allocates hundreds of megabytes and frees them again, and the kernel clears each page when it is first
-    touched: in pages of 2 MiB an update on a CPU takes 0.7 to 0.8 of the time (`benchmarks/pretrain_cpu.py`). Only glibc
-    on Linux knows the setting; elsewhere nothing happens.
+    touched: in pages of 2 MiB an update on a CPU takes 0.7 to 0.8 of the time, on JAX and TensorFlow. Only glibc on
+    Linux knows the setting; elsewhere nothing happens.
     """
     if sys.platform != "linux" or not any(command in sys.argv[1:2] for command in TRAINING_COMMANDS):
         return
