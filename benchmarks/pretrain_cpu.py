@@ -6,7 +6,8 @@
 4 layers x 256, 4 heads, sequence 128, vocabulary 8192, 32 rows an update, no dropout, AdamW, clipping. Ours has a gated
 feed-forward of 704, the others a plain one of 1024, so that all have 5.4 million parameters. Every contestant is a warm
 process of its own; they take turns, a few updates each, and every ratio is that of two neighbours in time. The peak is
-that of a float32 matrix product of 2048, measured between the turns. All get large pages, as `tradewind run` does. Needs `requirements/benchmarks.txt` and torch.
+that of a float32 matrix product of 2048, measured between the turns. All get large pages of memory, as `tradewind run`
+does. Needs `requirements/benchmarks.txt` and torch.
 """
 
 from __future__ import annotations
