@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import keras
 
-from models.backbones import Decoder, Encoder, EncoderDecoder
-from models.language_models import CausalLanguageModel, MaskedLanguageModel, SpanLanguageModel
 from models.objectives import token_prediction
 from models.size import Dimensions
+from pipeline.backbone import build_language_model
 from pipeline.config import Pretrain
 from pipeline.training.batches import Batch, BatchShape
 from pipeline.training.batches.objective import embedding_rows, synthetic_batch
 from pipeline.training.optimizer import make_optimizer
 from pipeline.training.precision import dtype_policy, prepare
 from pipeline.training.steppers import Stepper, make_stepper
-
-CLASSES: dict[str, tuple[Any, Any]] = {
-    "encoder": (Encoder, MaskedLanguageModel),
-    "decoder": (Decoder, CausalLanguageModel),
-    "encoder_decoder": (EncoderDecoder, SpanLanguageModel),
-}
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,8 @@ class Trial:
         Keras's dtype policy stays changed.
         """
         keras.config.set_dtype_policy(dtype_policy(precision))
-        model = self._model()
+        rows = embedding_rows(self.dimensions.architecture, self.config, self.vocabulary_size, self.sequence_length)
+        model = build_language_model(self.dimensions, rows, dropout=0.0)
         prepare(model, precision)
         optimizer = make_optimizer(self.config, self.dimensions.learning_rate, 1000, model)
         stepper = make_stepper(model, optimizer, partial(token_prediction, z_loss=self.config.z_loss))
@@ -62,27 +55,3 @@ class Trial:
             self.sequence_length,
         )
         return stepper, batch
-
-    def _model(self) -> keras.Model:
-        sizes = self.dimensions
-        backbone, model = CLASSES[sizes.architecture]
-        made = model(
-            backbone(
-                embedding_rows(sizes.architecture, self.config, self.vocabulary_size, self.sequence_length),
-                sizes.num_layers,
-                sizes.hidden_dim,
-                sizes.num_heads,
-                sizes.num_key_value_heads,
-                sizes.feedforward_dim,
-                feedforward=sizes.feedforward,
-                query_key_norm=sizes.query_key_norm,
-                tie_embeddings=sizes.tie_embeddings,
-            )
-        )
-        made.build_from_config({})
-        return made
-
-
-def predictions_per_token(batch: Batch) -> float:
-    """Return the items that a batch predicts per token that its model reads, padding included."""
-    return float(batch["targets"].shape[-1] / batch["token_ids"].shape[-1])
