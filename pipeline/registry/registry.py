@@ -7,19 +7,15 @@ leaves the champion serving; a second try finds the version by its publish refer
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from pipeline.errors import PublishError
+from pipeline.registry.client import Mlflow
 from pipeline.registry.files import check_files, find_bundle, write_model
 from pipeline.registry.reader import ClientReader, Reader, Record, SqliteReader, sqlite_path
 
@@ -35,14 +31,6 @@ JUDGED_AGAINST = PREFIX + "judged_against"
 NOBODY = "none"
 LONGEST_DESCRIPTION = 5000  # characters; the registry's column
 LONGEST_PARAMETER = 6000
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_UV_AUTO_DETECT": "false",  # else a `uv.lock` in the working folder would be stored with the model
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-HTTP_RETRIES = "2"  # MLflow's own seven take four minutes to say that a server is down
 
 
 @dataclass(frozen=True)
@@ -82,6 +70,7 @@ class Registry:
     def __init__(self, uri: str, artifact_root: Path, patience: float = 20.0) -> None:
         self.uri = uri
         self.artifact_root = artifact_root.absolute()
+        self.mlflow = Mlflow(uri, artifact_root)
         self.patience = patience
 
     @classmethod
@@ -157,7 +146,7 @@ class Registry:
                 changed since the verdict. The champion is untouched in every case.
 
         """
-        with self._errors(f"publish {model!r}"), self._lock():
+        with self._errors(f"publish {model!r}"), self.mlflow.lock():
             self._reader.models()  # an unreadable database fails here, with its own message and before MLflow retries
             found = [each for each in self._reader.records(model) if each.tags.get(PUBLISH) == publish_reference]
             if found:
@@ -197,7 +186,7 @@ class Registry:
     ) -> Version:
         """Return a new version made of one MLflow run and one logged model that hold the export; moves no alias."""
         client = self._client
-        experiment_id = self._experiment(experiment)
+        experiment_id = self.mlflow.experiment(experiment)
         run_id = client.create_run(experiment_id, run_name=model, tags=tags).info.run_id
         try:
             logged = client.create_logged_model(experiment_id, name=model, source_run_id=run_id, tags=tags)
@@ -219,13 +208,6 @@ class Registry:
             raise
         client.set_terminated(run_id, "FINISHED")
         return self.version(model, str(made.version))
-
-    def _experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        root = str(self.artifact_root / name) if sqlite_path(self.uri) else None
-        return str(self._client.create_experiment(name, artifact_location=root))
 
     def _ensure_model(self, name: str) -> None:
         if name not in self._reader.models():
@@ -269,18 +251,9 @@ class Registry:
         path = sqlite_path(self.uri)
         return SqliteReader(path, self.patience) if path else ClientReader(self._client)
 
-    @cached_property
+    @property
     def _client(self) -> Any:
-        if path := sqlite_path(self.uri):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        return _quiet_mlflow().MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Let one process at a time create tables and move aliases: MLflow has no compare-and-set."""
-        self.artifact_root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.artifact_root / "publish.lock"):
-            yield
+        return self.mlflow.client
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:
@@ -297,18 +270,6 @@ class Registry:
                 "MLflow registry with free, writable storage. Check the address (TRADEWIND_REGISTRY), that no other "
                 "process holds the database, and the disk; the champion is untouched"
             ) from error
-
-
-def _quiet_mlflow() -> Any:
-    os.environ.update(QUIET)  # before the import: it reads telemetry's switch as it loads
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", HTTP_RETRIES)
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # Database errors are raised as well; logged with a traceback they would be told twice.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    return mlflow
 
 
 def _with_alias(records: list[Record], alias: str) -> Record | None:

@@ -131,7 +131,7 @@ class Session:
         if self.updates and not self.meter.pending:
             self.standby.hold(self.meter.pace, lambda: self.learner.snapshot(self.meter.position(step)))
         self._profile()
-        self.meter.add(self.learner.stepper.update(batch), _tokens(batch))
+        self.meter.add(self.learner.stepper.update(batch), int(np.count_nonzero(batch["segment_ids"])))
         self.updates += 1
         pace = self.meter.pace
         if pace is None or pace * len(self.meter.pending) > SECONDS_IN_FLIGHT:
@@ -235,8 +235,3 @@ class Session:
             self.meter.settle()
             self.profiling = True
             self.watch.profiler.start()
-
-
-def _tokens(batch: Batch) -> int:
-    """Return how many tokens of a batch belong to a segment, so are no padding."""
-    return sum(int(np.count_nonzero(array)) for name, array in batch.items() if name.endswith("segment_ids"))

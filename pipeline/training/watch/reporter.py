@@ -15,7 +15,7 @@ SHOWN = ("loss", "tokens_per_second", "model_flops_utilization")
 class Tracker(Protocol):
     """Takes the figures of a training while it runs; neither waits nor fails."""
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
+    def track(self, step: int, figures: Mapping[str, float]) -> None:
         """Take the figures of one line of the log."""
 
 
@@ -51,4 +51,4 @@ class Reporter:
         self.log.write({"step": step, **figures})
         numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
         if self.tracker and numbers:
-            self.tracker.log(step, numbers)
+            self.tracker.track(step, numbers)

@@ -30,7 +30,7 @@ class Recorder:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def log(self, step, figures) -> None:
+    def track(self, step, figures) -> None:
         self.tracked.append((step, figures))
 
 

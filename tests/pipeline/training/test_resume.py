@@ -55,7 +55,7 @@ def test_a_training_stopped_and_killed_ends_as_one_never_interrupted(name, broke
     assert uninterrupted.resumed_at == 0
 
     folder, process = broken[name]
-    process.wait(300)
+    process.wait(900)
     output = (folder / "output.txt").read_text()
     assert process.returncode == -signal.SIGKILL, output
     stopped_at = int(output.split("Interrupted: stopped by SIGTERM at step ")[1].split()[0])
