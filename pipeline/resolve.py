@@ -20,7 +20,7 @@ from pipeline.training.batches.objective import embedding_rows
 def with_resolved_runtime(
     recipe: Recipe,
     step: Step,
-    tokens: Path | None,
+    tokens: Path,
     pretrained: Mapping[str, Any] | None,
     cache: Path,
     say: Callable[[str], None],

@@ -42,7 +42,7 @@ class Step:
 
 
 TRAINING = ("runtime.backend", "runtime.precision", "runtime.micro_batch_size")
-CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept", "runtime.tracking", "runtime.profile")
+CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept", "runtime.profile")
 
 GRAPH = {
     step.name: step

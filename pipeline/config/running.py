@@ -58,10 +58,6 @@ class Runtime(Section):
     checkpoints_kept: PositiveInt = Field(
         2, description="the newest ones, beside the best; a damaged one falls back to the one before"
     )
-    tracking: tuple[Literal["tensorboard", "mlflow"], ...] = Field(
-        ("tensorboard", "mlflow"),
-        description="where the figures of training go while it runs, beside logs/metrics.jsonl",
-    )
     profile: bool = Field(False, description="write a trace of five updates to logs/profile")
 
 

@@ -15,8 +15,8 @@ from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.loop import Cost, Evaluation, Learner, Trainer, Watch
 from pipeline.training.optimizer import make_optimizer, use_averages
 from pipeline.training.precision import dtype_policy, finish, prepare
+from pipeline.training.profile import TraceProfiler
 from pipeline.training.schedules import decay_starts
-from pipeline.training.session import Profiler
 from pipeline.training.steppers import Objective, make_stepper
 
 
@@ -91,8 +91,7 @@ def make_trainer(
         evaluation=evaluation,
         spike_threshold=spike_threshold,
         cost=cost or Cost(),
-        tracker=None,
-        profiler=_profiler(out) if runtime.profile else None,
+        profiler=TraceProfiler(out / "logs" / "profile") if runtime.profile else None,
     )
     return Trainer(learner, checkpoints, out / "logs" / "metrics.jsonl", progress, watch)
 
@@ -101,9 +100,3 @@ def finish_learning(learner: Learner) -> None:
     """Leave in the model what is judged and saved: the averaged weights where they are kept, no float8 scales."""
     use_averages(learner.optimizer)
     finish(learner.model)
-
-
-def _profiler(out: Path) -> Profiler:
-    from pipeline.training.profile import TraceProfiler
-
-    return TraceProfiler(out / "logs" / "profile")

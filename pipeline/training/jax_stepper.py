@@ -27,6 +27,7 @@ class JaxStepper:
         self.objective = objective
         self._update = jax.jit(self._compute_update, donate_argnums=0)
         self._evaluate = jax.jit(self._compute_sums)
+        self.state: tuple[Any, ...] = ()
         self.read_in()
 
     def update(self, batch: Batch) -> Update:

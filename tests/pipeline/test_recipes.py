@@ -56,7 +56,7 @@ def test_reads_values_and_fills_in_defaults(sound):
             "tasks:",
             "pretrain:\n  stepz: 3\ntasks:",
             'r.yaml:8: pretrain.stepz: received the unknown key "stepz", did you mean "steps"?; allowed in pretrain: '
-            "global_batch_size, learning_rate, warmup_fraction, weight_decay, clip_norm, epochs, steps, mask_fraction",
+            "global_batch_size, optimizer, learning_rate, schedule, warmup_fraction, warmup_steps, ",
             id="unknown key",
         ),
         pytest.param(
@@ -110,8 +110,8 @@ def test_reads_values_and_fills_in_defaults(sound):
         ),
         pytest.param(
             "tasks:",
-            "pretrain: {learning_rate: 3}\ntasks:",
-            "r.yaml:7: pretrain.learning_rate: received 3; expected a number, above 0 and below 1 or null",
+            "pretrain: {learning_rate: 30}\ntasks:",
+            "r.yaml:7: pretrain.learning_rate: received 30; expected a number, above 0 and below 10 or null",
             id="out of bounds",
         ),
         pytest.param(
