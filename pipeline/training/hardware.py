@@ -85,15 +85,24 @@ def accelerators() -> tuple[str, ...]:
     return (*models, *(f"accelerator {file.name}" for file in sorted(Path("/dev").glob("accel[0-9]*"))))
 
 
-@cache
 def processor_name() -> str:
     """Return what the processor calls itself."""
+    return _processor().get("model name") or platform.processor() or platform.machine()
+
+
+def processor_features() -> str:
+    """Return what decides which machine code the processor runs."""
+    found = _processor()
+    return " ".join([processor_name(), platform.machine(), found.get("flags") or found.get("Features") or ""])
+
+
+@cache
+def _processor() -> dict[str, str]:
+    """Return what Linux tells of the first processor; nothing on other systems."""
     information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    first = information.read_text().partition("\n\n")[0] if information.exists() else ""
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def available_memory() -> int:
