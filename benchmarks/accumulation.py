@@ -4,8 +4,8 @@
 
 A masked language model of 4 layers x 256, 8192 tokens, on random rows. The peer has no optimizer and adds nothing up:
 the ratio (goal: at most 1.05) holds everything that an update does beside its micro-batches: summing gradients, their
-norm, clipping, AdamW. Both run in one process, alternating; compiling is left out. Then the peak memory of a process
-that makes updates of 1 and of 8 micro-batches of the same size (goal: equal).
+norm, clipping, AdamW. Both run in one process, alternating; compiling is left out. Before that, the peak memory of
+processes that make updates of 1 and of 8 micro-batches of the same size (goal: equal).
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ def main() -> None:
     parser.add_argument("--micro-batches", type=int, default=8)
     parser.add_argument("--only-memory", action="store_true", help="make two updates and print the peak in MiB")
     arguments = parser.parse_args()
+    if not arguments.only_memory:
+        # First, because a child's peak begins with its parent's size.
+        peaks = [peak_memory(number) for number in (1, arguments.micro_batches)]
+        print(f"peak memory {peaks[0]} MiB with 1 micro-batch, {peaks[1]} MiB with {arguments.micro_batches}")
     backend = select_backend(arguments.backend)
     stepper, batch = make_training(arguments.precision, arguments.optimizer, arguments.rows, arguments.micro_batches)
     if arguments.only_memory:
@@ -40,8 +44,6 @@ def main() -> None:
         return
     print(f"backend {backend}, {arguments.precision}, {arguments.optimizer}")
     compare(stepper, batch, arguments.rounds)
-    peaks = [peak_memory(backend, number) for number in (1, arguments.micro_batches)]
-    print(f"peak memory {peaks[0]} MiB with 1 micro-batch, {peaks[1]} MiB with {arguments.micro_batches}")
 
 
 def make_training(precision: str, optimizer: str, rows: int, micro_batches: int):
@@ -124,9 +126,9 @@ def bare_gradients(stepper):
             return autograd_gradients
 
 
-def peak_memory(backend: str, micro_batches: int) -> int:
-    """Return the MiB that a process of its own has held at most."""
-    options = ["--backend", backend, "--micro-batches", str(micro_batches), "--only-memory"]
+def peak_memory(micro_batches: int) -> int:
+    """Return the MiB that a process of its own, with the options of this one, has held at most."""
+    options = [*sys.argv[1:], "--micro-batches", str(micro_batches), "--only-memory"]
     output = subprocess.run([sys.executable, __file__, *options], check=True, stdout=subprocess.PIPE, text=True).stdout
     return int(output.split()[-1])
 

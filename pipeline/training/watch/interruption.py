@@ -18,7 +18,7 @@ from types import FrameType
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.snapshot import Snapshot
 
-PATIENCE = 0.5  # seconds for the main thread to come forward
+PATIENCE = 0.2  # seconds for the main thread to come forward
 
 
 class Standby:

@@ -6,7 +6,9 @@ On its way it accumulates, drops out, averages its weights, is validated, and ro
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.backend import select_backend
@@ -43,20 +45,23 @@ def run_training(training, folder: Path, batches):
     watch = Watch(1e-9, Evaluation(batches.in_order, every=25), spike_threshold=SPIKE_THRESHOLD)
     trainer = Trainer(learner, checkpoints, folder / "logs" / "metrics.jsonl", Reporter(), watch)
     training.restart()
-    return trainer.train(spiky(batches, SPIKE), STEPS)
+    try:
+        return trainer.train(spiky(batches, SPIKE), STEPS)
+    finally:
+        checkpoints.wait()
 
 
 @dataclass
-class Signalling:
-    """Sends this process a signal when the batch of a data step is made, which is while the one before it trains."""
+class Ending:
+    """Ends the training when the batch of a data step is made, which is while the one before it trains."""
 
     batches: object
     step: int
-    number: int
+    end: Callable[[], None]
 
     def batch(self, step: int):
         if step == self.step:
-            os.kill(os.getpid(), self.number)
+            self.end()
         return self.batches.batch(step)
 
     def in_order(self):
@@ -69,10 +74,10 @@ def main(folder: Path, precision: str) -> None:
 
     training, batches = make_training(precision), make_batches(folder / "corpus")
     try:
-        run_training(training, folder, Signalling(batches, TERMINATED_AT, signal.SIGTERM))
+        run_training(training, folder, Ending(batches, TERMINATED_AT, partial(os.kill, os.getpid(), signal.SIGTERM)))
     except Interrupted as interruption:
         Reporter().say(f"Interrupted: {interruption}")
-    run_training(training, folder, Signalling(batches, KILLED_AT, signal.SIGKILL))
+    run_training(training, folder, Ending(batches, KILLED_AT, partial(os.kill, os.getpid(), signal.SIGKILL)))
 
 
 if __name__ == "__main__":
