@@ -15,12 +15,10 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
+from taking_turns import CONTESTANT, Update, serve, take_turns
 
 from pipeline.cli.memory import with_huge_pages
 
@@ -48,74 +46,30 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of contestants; default: all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--updates", type=int, default=5, help="updates of a turn")
-    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    parser.add_argument(CONTESTANT, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contestant:
-        serve(options.contestant, options.objective)
+        update, parameters = make(options.contestant, options.objective)
+        serve(update, f"{parameters:,} parameters")
         return
-    names = options.only or CONTESTANTS[options.objective]
-    processes = {name: start(name, options.objective) for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    peaks = []
-    for _ in range(options.rounds):
-        peaks.append(peak())
-        for name in list(processes):
-            taken = turn(processes[name], options.updates)
-            if taken is None:
-                print(f"{name}: failed, left out")
-                del processes[name], seconds[name]
-            else:
-                seconds[name].append(taken / options.updates)
-    for process in processes.values():
-        process.kill()
+    peaks: list[float] = []
+    seconds = take_turns(
+        options.only or CONTESTANTS[options.objective],
+        environment,
+        options.rounds,
+        options.updates,
+        before_round=lambda: peaks.append(peak()),
+    )
     report(options.objective, seconds, peaks)
 
 
-def start(name: str, objective: str) -> subprocess.Popen[str]:
-    """Start a contestant and wait until it is warm, so that compiling disturbs nobody."""
-    environment = os.environ | {"KERAS_BACKEND": "torch" if "transformers" in name else name.split()[1]}
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--contestant", name, "--objective", objective],
-        env=with_huge_pages(environment) or environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout
-    while (line := process.stdout.readline()) and not line.startswith("ready"):
-        pass
-    print(f"{name}: {line.strip() or 'failed'}", flush=True)
-    return process
+def environment(name: str) -> dict[str, str]:
+    """Return what a contestant needs: its backend, and large pages."""
+    chosen = {"KERAS_BACKEND": "torch" if "transformers" in name else name.split()[1]}
+    return with_huge_pages(dict(os.environ) | chosen) or chosen
 
 
-def turn(process: subprocess.Popen[str], updates: int) -> float | None:
-    """Return the seconds of some updates."""
-    assert process.stdin and process.stdout
-    try:
-        process.stdin.write(f"{updates}\n")
-        process.stdin.flush()
-        return float(process.stdout.readline())
-    except (BrokenPipeError, ValueError):
-        return None
-
-
-def serve(name: str, objective: str) -> None:
-    """Be a contestant: train when told to."""
-    update, parameters = make(name, objective)
-    started = time.perf_counter()
-    update()
-    first = time.perf_counter() - started
-    update()
-    print(f"ready, {parameters:,} parameters, first update {first:.1f} s", flush=True)
-    for line in sys.stdin:
-        started = time.perf_counter()
-        for _ in range(int(line)):
-            update()
-        print(time.perf_counter() - started, flush=True)
-
-
-def make(name: str, objective: str) -> tuple[Callable[[], float], int]:
+def make(name: str, objective: str) -> tuple[Update, int]:
     """Return a function that makes one update, and the number of parameters."""
     library, variant = name.split()
     if library == "ours":
@@ -123,7 +77,7 @@ def make(name: str, objective: str) -> tuple[Callable[[], float], int]:
     return transformers_model(objective, variant) if library == "transformers" else keras_hub_model()
 
 
-def ours(objective: str) -> tuple[Callable[[], float], int]:
+def ours(objective: str) -> tuple[Update, int]:
     """Our model and engine, one micro-batch an update."""
     from functools import partial
 
@@ -147,10 +101,10 @@ def ours(objective: str) -> tuple[Callable[[], float], int]:
     stepper = make_stepper(model, make_optimizer(config, 1e-3, 10_000, model), partial(token_prediction))
     architecture = "encoder" if masked else "decoder"
     batch = synthetic_batch(architecture, config, BatchShape(ROWS, ROWS), VOCABULARY, SEQUENCE)
-    return lambda: float(stepper.update(batch).loss), model.count_params()
+    return lambda: stepper.update(batch).loss, model.count_params()
 
 
-def transformers_model(objective: str, variant: str) -> tuple[Callable[[], float], int]:
+def transformers_model(objective: str, variant: str) -> tuple[Update, int]:
     """BertForMaskedLM or GPT2LMHeadModel with a plain PyTorch loop, which is what its Trainer does around it."""
     import torch
     from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
@@ -188,19 +142,19 @@ def transformers_model(objective: str, variant: str) -> tuple[Callable[[], float
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     forward = torch.compile(model) if variant == "compiled" else model
 
-    def update() -> float:
+    def update() -> torch.Tensor:
         optimizer.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=variant == "bfloat16"):
             loss = forward(input_ids=ids, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        return float(loss.item())
+        return loss
 
     return update, sum(parameter.numel() for parameter in model.parameters())
 
 
-def keras_hub_model() -> tuple[Callable[[], float], int]:
+def keras_hub_model() -> tuple[Update, int]:
     """BertMaskedLM under plain `fit`."""
     import keras
     import keras_hub

@@ -26,7 +26,7 @@ import numpy as np
 
 from models.cost import flops_per_token
 from models.size import Dimensions
-from pipeline.backend import installed_backends, loaded_backend, select_backend, select_precision
+from pipeline.backend import installed_backends, loaded_backend, select_backend
 from pipeline.config import Recipe
 from pipeline.store.files import write_whole
 from pipeline.training.hardware import accelerators, processor_name
@@ -45,7 +45,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Choice:
-    """What a training runs on, and why."""
+    """What a training runs on, and why; an unmeasured precision stays `auto`, for the backend to decide."""
 
     backend: str
     precision: str
@@ -95,7 +95,7 @@ def choose(
         }
         most = max(1, int(UPDATE_SECONDS * rate / (flops * sequence_length)))
         choice = _measured(runtime.backend, runtime.precision, question, most, cache, say)
-    say(f"auto: {choice.backend} {choice.precision}, {choice.reason}")
+    say(f"auto: {choice.backend}{'' if choice.precision == 'auto' else f' {choice.precision}'}, {choice.reason}")
     return choice
 
 
@@ -117,9 +117,7 @@ def quick_flops() -> float:
 
 
 def _first(backend: str, precision: str, why: str) -> Choice:
-    chosen = select_backend(backend)
-    policy = select_precision(precision)
-    return Choice(chosen, policy, f"not measured: {why}")
+    return Choice(select_backend(backend), precision, f"not measured: {why}")
 
 
 def _measured(backend: str, precision: str, question: dict[str, Any], most_rows: int, cache: Path, say: Say) -> Choice:

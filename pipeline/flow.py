@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.backend import select_backend
+from pipeline.call import Call
 from pipeline.config import Recipe, Settings
 from pipeline.errors import Interrupted, StoreError
-from pipeline.factors import Input, bundle_content, factors_of, recipe_yaml, require_unchanged
+from pipeline.factors import Input, bundle_content, factors_of
 from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics, summary
-from pipeline.progress import Progress
 from pipeline.references import REFERENCE, collect_references
 from pipeline.registry import Registry, Version
 from pipeline.steps import GRAPH, STEPS, Step, node_name
@@ -224,12 +224,14 @@ class Flow:
     ) -> Artifact:
         started = time.monotonic()
         view = View(self.recipe, step.reads_of(task), step.uses)
+        pretrained, cache = self._pretrained(step), self.store.root / "cache"
+        call = Call(self.recipe, step, task, inputs, pretrained, cache, self.registry.mlflow)
         with display.step(node) as progress:
             factors = factors_of(self.recipe, step, task, inputs, view)
             artifact = self.store.run(
                 step.name,
                 factors,
-                lambda out: asdict(self._call(step, task, inputs, out, progress, factors.inputs)),
+                lambda out: asdict(call(out, progress, factors.inputs)),
                 progress.say,
                 again=step.name in self._again,
             )
@@ -239,38 +241,9 @@ class Flow:
         display.finished(node, artifact.hit, seconds, summary(step.name, artifact.result))
         return artifact
 
-    def _call(
-        self,
-        step: Step,
-        task: str | None,
-        inputs: Mapping[str, Input],
-        out: Path,
-        progress: Progress,
-        contents: Mapping[str, str],
-    ) -> Any:
-        recipe = self._resolved(step, inputs, progress)
-        view = View(recipe, step.reads_of(task), step.uses)
-        arguments: dict[str, Any] = dict.fromkeys(step.inputs)
-        arguments |= {argument: given.path for argument, given in inputs.items()}
-        if step.per_task:
-            arguments["task"] = task
-        if step.name == "publish":
-            assert task is not None
-            arguments["recipe_yaml"] = recipe_yaml(self.recipe, task)
-        result = step.load()(recipe=view, out=out, progress=progress, **arguments)
-        if step.name == "validate":
-            require_unchanged(self.recipe, contents)
-        return result
-
-    def _resolved(self, step: Step, inputs: Mapping[str, Input], progress: Progress) -> Recipe:
-        """Return the recipe with what `auto` stands for; the fingerprint has `auto`, so it is the same everywhere."""
-        if "runtime.precision" not in step.reads:
-            return self.recipe
-        from pipeline.resolve import with_resolved_runtime
-
-        pretrained = None if step.name == "pretrain" else self._made("pretrain", None).result
-        cache = self.store.root / "cache" / "speed"
-        return with_resolved_runtime(self.recipe, step, inputs["tokens"].path, pretrained, cache, progress.say)
+    def _pretrained(self, step: Step) -> Mapping[str, Any] | None:
+        """Return how the pretraining ended that a step which trains starts from."""
+        return self._made("pretrain", None).result if step.trains and step.name != "pretrain" else None
 
     def _made(self, name: str, task: str | None) -> Artifact:
         """Return the artifact of a step: this run's, or else the one that the same recipe values gave before."""

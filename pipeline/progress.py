@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 from rich.console import Console
@@ -19,6 +20,9 @@ class Progress(Protocol):
     def update(self, done: float, total: float, **figures: float | str) -> None:
         """Report `done` of `total` units, with figures such as `loss` or `tokens_per_second`."""
 
+    def track(self, step: int, figures: Mapping[str, float]) -> None:
+        """Report what belongs into the curves of a training after `step` updates; neither waits nor fails."""
+
     def say(self, text: str) -> None:
         """Report one sentence that should stay readable after the step."""
 
@@ -29,11 +33,14 @@ class SilentProgress:
     def update(self, done: float, total: float, **figures: float | str) -> None:
         """Ignore the report."""
 
+    def track(self, step: int, figures: Mapping[str, float]) -> None:
+        """Ignore the figures."""
+
     def say(self, text: str) -> None:
         """Ignore the sentence."""
 
 
-class LogProgress:
+class LogProgress(SilentProgress):
     """Writes at most one line per `interval` seconds to the log: readable in Airflow and in files."""
 
     def __init__(self, label: str, interval: float = 5.0) -> None:
@@ -61,7 +68,7 @@ class LogProgress:
         logger.info("%s %s", self.label, text)
 
 
-class LiveProgress:
+class LiveProgress(SilentProgress):
     """Redraws one line on a terminal; use as a context manager around the step."""
 
     def __init__(self, label: str, console: Console) -> None:

@@ -27,6 +27,11 @@ class Step:
     per_task: bool = True
 
     @property
+    def trains(self) -> bool:
+        """Whether it trains a model."""
+        return set(TRAINING) <= set(self.reads)
+
+    @property
     def module(self) -> str:
         """Dotted name of the step's module."""
         return f"pipeline.{self.name}"
@@ -42,7 +47,8 @@ class Step:
 
 
 TRAINING = ("runtime.backend", "runtime.precision", "runtime.micro_batch_size")
-CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept", "runtime.profile")
+CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept")
+WATCHING = ("runtime.tracking", "runtime.profile")
 
 GRAPH = {
     step.name: step
@@ -65,14 +71,14 @@ GRAPH = {
             "pretrain",
             ("seed", "model", "pretrain", *TRAINING),
             {"tokens": "preprocess"},
-            uses=CHECKPOINTING,
+            uses=CHECKPOINTING + WATCHING,
             per_task=False,
         ),
         Step(
             "finetune",
             ("seed", "model", "tasks.{task}.finetune", *TRAINING),
             {"tokens": "preprocess", "backbone": "pretrain"},
-            uses=CHECKPOINTING,
+            uses=CHECKPOINTING + WATCHING,
         ),
         Step("baseline", ("seed",), {"tokens": "preprocess"}),
         Step("evaluate", (), {"tokens": "preprocess", "model": "finetune"}, uses=("runtime.backend",)),

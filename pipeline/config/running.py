@@ -58,6 +58,10 @@ class Runtime(Section):
     checkpoints_kept: PositiveInt = Field(
         2, description="the newest ones, beside the best; a damaged one falls back to the one before"
     )
+    tracking: list[Literal["tensorboard", "mlflow"]] = Field(
+        ["tensorboard", "mlflow"],
+        description="where the curves of a training go too; logs/metrics.jsonl always has them",
+    )
     profile: bool = Field(False, description="write a trace of five updates to logs/profile")
 
 

@@ -108,6 +108,18 @@ class View(SectionView):
             for path, value in _expand(self._section, tuple(pattern.split(".")))
         }
 
+    def leaves(self) -> dict[str, Any]:
+        """Return the same values one by one: sections resolved into their keys, lists left whole."""
+        return dict(_leaves(self.values()))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
 
 def _restrict(value: Any, path: Keys, declaration: Declaration) -> Any:
     if declaration.covers(path):

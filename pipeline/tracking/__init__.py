@@ -4,6 +4,6 @@ from pipeline.tracking.background import Background
 from pipeline.tracking.mlflow_run import MlflowRun
 from pipeline.tracking.point import Point, Sink
 from pipeline.tracking.tensorboard import TensorBoard
-from pipeline.tracking.tracking import Run, Trackers, tracking
+from pipeline.tracking.tracking import Run, TrackedProgress, tracking
 
-__all__ = ["Background", "MlflowRun", "Point", "Run", "Sink", "TensorBoard", "Trackers", "tracking"]
+__all__ = ["Background", "MlflowRun", "Point", "Run", "Sink", "TensorBoard", "TrackedProgress", "tracking"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Interrupted
+from pipeline.progress import Progress
 from pipeline.registry import Mlflow
 from pipeline.tracking.background import Background
 from pipeline.tracking.mlflow_run import MlflowRun
@@ -36,20 +37,30 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Trackers:
-    """Gives the same figures to several."""
+class TrackedProgress:
+    """Progress whose curves go to the sinks as well."""
 
-    backgrounds: Sequence[Background] = ()
+    progress: Progress
+    backgrounds: Sequence[Background]
+
+    def update(self, done: float, total: float, **figures: float | str) -> None:
+        """Pass the report on."""
+        self.progress.update(done, total, **figures)
+
+    def say(self, text: str) -> None:
+        """Pass the sentence on."""
+        self.progress.say(text)
 
     def track(self, step: int, figures: Mapping[str, float]) -> None:
-        """Take the figures of one report."""
+        """Give the figures to every sink."""
+        self.progress.track(step, figures)
         for background in self.backgrounds:
             background.track(step, figures)
 
 
 @contextmanager
-def tracking(names: Sequence[str], out: Path, run: Run, say: Callable[[str], None]) -> Iterator[Trackers]:
-    """Yield what takes the figures of a step, and tell it in the end how the step ended.
+def tracking(names: Sequence[str], out: Path, run: Run, progress: Progress) -> Iterator[TrackedProgress]:
+    """Yield progress that also tracks the figures of a step, and tell the sinks in the end how the step ended.
 
     A step without figures leaves no trace.
 
@@ -57,16 +68,16 @@ def tracking(names: Sequence[str], out: Path, run: Run, say: Callable[[str], Non
         names: sequence of str. `tensorboard`, `mlflow`; of the recipe's `runtime.tracking`.
         out: Path. The step's folder.
         run: Run. For MLflow.
-        say: callable. Told why a tracking stopped.
+        progress: Progress. Gets everything too, and is told why a tracking stopped.
     """
     sinks: dict[str, Callable[[], Sink]] = {
         "tensorboard": lambda: TensorBoard(out / "logs" / "tensorboard"),
         "mlflow": lambda: MlflowRun(run.mlflow, run.experiment, run.name, run.parameters, out / MEMORY),
     }
-    backgrounds = [Background(sinks[name](), say) for name in names]
+    backgrounds = [Background(sinks[name](), progress.say) for name in names]
     status: Status = "FAILED"
     try:
-        yield Trackers(backgrounds)
+        yield TrackedProgress(progress, backgrounds)
         status = "FINISHED"
     except (Interrupted, KeyboardInterrupt):
         status = "KILLED"

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import sys
+from functools import cache
 from pathlib import Path
 
 from pipeline.store.files import Hasher, write_whole
@@ -24,6 +25,7 @@ MOST_BYTES = 2_000_000_000
 SEALS = "seals"
 
 
+@cache  # what this process compiled is sealed at its end: a second look would drop it
 def keep_compiled(backend: str, folder: Path) -> Path | None:
     """Make the backend keep its compiled programs; call it before the backend is imported.
 
@@ -68,7 +70,7 @@ def seal(home: Path) -> None:
 
 
 def _entries(home: Path) -> list[Path]:
-    return [path for path in home.iterdir() if path.is_file()]
+    return [path for path in home.iterdir() if path.is_file()] if home.is_dir() else []
 
 
 def _kind_of_machine(backend: str) -> str:

@@ -21,9 +21,9 @@ from pipeline.training.watch.failure import BAD_BATCH
 from pipeline.training.watch.interruption import Standby, stop_on_sigterm
 from pipeline.training.watch.log import MetricsLog
 from pipeline.training.watch.meter import Cost
-from pipeline.training.watch.reporter import Reporter, Tracker
+from pipeline.training.watch.reporter import Reporter
 
-__all__ = ["Cost", "Evaluation", "Learner", "Tracker", "Trainer", "TrainingResult", "Watch", "evaluate"]
+__all__ = ["Cost", "Evaluation", "Learner", "Trainer", "TrainingResult", "Watch", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Trainer:
     def __init__(self, learner: Learner, checkpoints: Checkpoints, log: Path, progress: Progress, watch: Watch) -> None:
         self.learner = learner
         self.checkpoints = checkpoints
-        self.reporter = Reporter(MetricsLog(log), progress, watch.tracker)
+        self.reporter = Reporter(MetricsLog(log), progress)
         self.watch = watch
         self.standby = Standby(checkpoints)
 

@@ -20,7 +20,6 @@ from pipeline.training.prefetch import Unskipped, prefetched
 from pipeline.training.watch.evaluation import Evaluation, evaluate
 from pipeline.training.watch.failure import bad_number, describe_rollback, endless_spikes
 from pipeline.training.watch.meter import Cost, Meter
-from pipeline.training.watch.reporter import Tracker
 from pipeline.training.watch.slowness import SlowUpdates
 from pipeline.training.watch.spikes import Spike, find_bad, find_spike
 
@@ -52,7 +51,6 @@ class Watch:
         evaluation: Evaluation or None. What is evaluated, and when.
         spike_threshold: float or None. Robust deviations from which losses are a spike; None: none are.
         cost: Cost. For the model FLOPs utilization.
-        tracker: Tracker or None. Told the numbers of every line of the log.
         profiler: Profiler or None. Records five updates, after ten of this process.
     """
 
@@ -60,7 +58,6 @@ class Watch:
     evaluation: Evaluation | None = None
     spike_threshold: float | None = None
     cost: Cost = field(default_factory=Cost)
-    tracker: Tracker | None = None
     profiler: Profiler | None = None
 
 

@@ -38,7 +38,7 @@ def test_the_defaults_are_the_recipes(recipe):
         ("pretrain.epochs", 1, None),
         ("pretrain.steps", None, 0),
         ("pretrain.steps", 10, 1.5),
-        ("pretrain.learning_rate", 0.001, 1),
+        ("pretrain.learning_rate", 0.001, 0),
         ("seed", 0, -1),
         ("seed", 2**31 - 1, 2**31),
         ("runtime.backend", "torch", "mxnet"),

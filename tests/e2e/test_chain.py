@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from pipeline.steps import STEPS
 
@@ -22,6 +23,23 @@ def tradewind(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[s
         text=True,
         timeout=600,
     )
+
+
+def check_what_a_training_leaves(workspace: Path, backend: str) -> None:
+    """Check its curves in TensorBoard's files and in MLflow, and its compiled programs."""
+    for step in ("pretrain", "finetune"):
+        assert list(workspace.glob(f"artifacts/{step}/*/logs/tensorboard/events.*"))
+    client = MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    found = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    curves = {run.info.run_name: run for run in found if "loss" in run.data.metrics}
+    assert set(curves) == {"pretrain", "finetune[kind]"}
+    assert {run.info.status for run in curves.values()} == {"FINISHED"}
+    assert curves["pretrain"].data.params["pretrain.steps"] == "4"
+    assert [point.step for point in client.get_metric_history(curves["pretrain"].info.run_id, "loss")] == [1, 4]
+    entries = {path.name for path in workspace.glob(f"cache/compiled/{backend}-*/*") if path.is_file()}
+    sealed = {path.name for path in workspace.glob(f"cache/compiled/{backend}-*/seals/*")}
+    assert entries == sealed
+    assert bool(entries) == (backend != "torch")  # which compiles nothing here
 
 
 @pytest.mark.slow
@@ -40,6 +58,7 @@ def test_a_recipe_runs_from_text_to_a_prediction(tiny_recipe: Path, tmp_path: Pa
     trained = {manifest["step"]: manifest for manifest in manifests if manifest["step"] in ("pretrain", "finetune")}
     assert {manifest["result"]["backend"] for manifest in trained.values()} == {backend}
     assert next(workspace.glob("reports/*/index.html")).stat().st_size > 10_000
+    check_what_a_training_leaves(workspace, backend)
 
     answer = tradewind(workspace, "predict", "--json", "rain and wind at the harbour")
     assert answer.returncode == 0, answer.stderr

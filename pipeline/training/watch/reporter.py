@@ -1,22 +1,15 @@
-"""Where the figures of a training go: the log, the progress line, and the trackers that the recipe names."""
+"""Where the figures of a training go: the log, and whoever watches its progress."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.progress import Progress
 from pipeline.training.watch.log import MetricsLog
 
 SHOWN = ("loss", "tokens_per_second", "model_flops_utilization")
-
-
-class Tracker(Protocol):
-    """Takes the figures of a training while it runs; neither waits nor fails."""
-
-    def track(self, step: int, figures: Mapping[str, float]) -> None:
-        """Take the figures of one line of the log."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +18,11 @@ class Reporter:
 
     Attributes:
         log: MetricsLog. Gets every line.
-        progress: Progress. Shows the most important figures of reports.
-        tracker: Tracker or None. Gets the numbers of every line.
+        progress: Progress. Shows the most important figures of reports, and tracks the numbers of every line.
     """
 
     log: MetricsLog
     progress: Progress
-    tracker: Tracker | None = None
 
     def report(self, step: int, total: int, figures: Mapping[str, float]) -> None:
         """Tell how the updates since the last report went."""
@@ -50,5 +41,5 @@ class Reporter:
     def _write(self, step: int, figures: Mapping[str, Any]) -> None:
         self.log.write({"step": step, **figures})
         numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
-        if self.tracker and numbers:
-            self.tracker.track(step, numbers)
+        if numbers:
+            self.progress.track(step, numbers)

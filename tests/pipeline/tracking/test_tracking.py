@@ -10,6 +10,7 @@ import types
 import pytest
 
 from pipeline.errors import Interrupted, TrainingError
+from pipeline.progress import SilentProgress
 from pipeline.registry import Mlflow
 from pipeline.tracking import Background, Run, tracking
 from pipeline.tracking.tracking import MEMORY
@@ -38,10 +39,15 @@ def run(mlflow) -> Run:
     return Run(mlflow, "icd10", "pretrain", {"pretrain.learning_rate": 0.01, "model.size": "x" * 10_000})
 
 
+class Telling(SilentProgress):
+    def __init__(self, said: list[str]) -> None:
+        self.say = said.append
+
+
 def track(names, out, run, said, reports, error: BaseException | None = None) -> None:
-    with tracking(names, out, run, said.append) as trackers:
+    with tracking(names, out, run, Telling(said)) as progress:
         for step, figures in reports:
-            trackers.track(step, figures)
+            progress.track(step, figures)
         if error:
             raise error
 

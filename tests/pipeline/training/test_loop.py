@@ -17,7 +17,7 @@ from pipeline.training.watch.interruption import Standby
 
 
 class Recorder:
-    """Stands for progress, tracker and profiler: keeps what it is told."""
+    """Stands for progress and profiler: keeps what it is told."""
 
     def __init__(self) -> None:
         self.updates: list[tuple[float, float, dict]] = []
@@ -39,7 +39,7 @@ def make_trainer(training, folder, checkpoint_seconds: float = 1e9, **watch) -> 
     recorder = Recorder()
     checkpoints = Checkpoints(folder / "checkpoints", {}, 2, recorder.say)
     learner = Learner(training.model, training.optimizer, training.stepper)
-    watching = Watch(checkpoint_seconds, tracker=recorder, **watch)
+    watching = Watch(checkpoint_seconds, **watch)
     return Trainer(learner, checkpoints, folder / "logs" / "metrics.jsonl", recorder, watching), recorder
 
 
