@@ -25,7 +25,6 @@ MOST_BYTES = 2_000_000_000
 SEALS = "seals"
 
 
-@cache  # what this process compiled is sealed at its end: a second look would drop it
 def keep_compiled(backend: str, folder: Path) -> Path | None:
     """Make the backend keep its compiled programs; call it before the backend is imported.
 
@@ -39,14 +38,19 @@ def keep_compiled(backend: str, folder: Path) -> Path | None:
     if backend == "torch":
         return None
     home = folder / f"{backend}-{_kind_of_machine(backend)}"
-    (home / SEALS).mkdir(parents=True, exist_ok=True)
-    drop_damaged(home)
+    _open(home)
     if backend == "jax":
         _keep_on_jax(home)
     else:
         _keep_on_tensorflow(home)
-    atexit.register(seal, home)
     return home
+
+
+@cache  # what this process compiles is sealed at its end: a second look would drop it
+def _open(home: Path) -> None:
+    (home / SEALS).mkdir(parents=True, exist_ok=True)
+    drop_damaged(home)
+    atexit.register(seal, home)
 
 
 def drop_damaged(home: Path) -> None:
