@@ -29,7 +29,7 @@ def take_turns(
         names: sequence of str. The contestants.
         environment: callable. Name -> variables of its process, beside those of this one.
         rounds: int. Turns of each.
-        updates: int. Of one turn.
+        updates: int. Of one turn, after one that does not count.
         before_round: callable. Called before every round.
     """
     processes = {name: _start(name, environment(name)) for name in names}
@@ -57,6 +57,7 @@ def serve(update: Update, facts: str) -> None:
     float(update())
     print(f"ready, {facts}, first update {first:.1f} s", flush=True)
     for line in sys.stdin:
+        float(update())  # while it waited, the system may have taken memory from it
         started = time.perf_counter()
         for _ in range(int(line)):
             last = update()
