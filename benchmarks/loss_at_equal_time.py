@@ -38,15 +38,16 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.5, help="of their time, for ours")
     parser.add_argument("--their-seconds", type=float, help="skip theirs: it took so long")
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--theirs", action="store_true", help="only transformers")
     options = parser.parse_args()
     if options.seconds:
         print(json.dumps(ours(options, options.seconds)))
-    elif os.environ.get("PEER"):
+    elif options.theirs:
         print(json.dumps(theirs(options)))
     else:
         seconds = options.their_seconds
         if seconds is None:
-            found = run({"PEER": "1", "KERAS_BACKEND": "torch"})
+            found = run({"KERAS_BACKEND": "torch"}, "--theirs")
             seconds = found["seconds"]
             print("transformers", found, flush=True)
         found = run({"KERAS_BACKEND": options.backend}, "--seconds", str(seconds * options.share))

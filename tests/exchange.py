@@ -1,4 +1,4 @@
-"""Weights and answers of a backend, for another backend to load and compare."""
+"""Models on their way through files: saved and loaded again, by the same backend and by another one."""
 
 from pathlib import Path
 
@@ -12,6 +12,18 @@ MODELS = {
     "causal": make_causal_model,
     "span": make_span_model,
 }
+
+
+def check_reload(model: keras.Model, path: Path, inputs: dict[str, np.ndarray]) -> keras.Model:
+    """Save a model to `path`, and return it as it comes back: the same class, policy, weights and answers."""
+    model.save(path)
+    reloaded = keras.saving.load_model(path, compile=False, safe_mode=True)
+    assert type(reloaded) is type(model)
+    assert reloaded.dtype_policy.name == model.dtype_policy.name
+    for saved, found in zip(model.get_weights(), reloaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, saved)
+    np.testing.assert_array_equal(answers(reloaded, inputs), answers(model, inputs))
+    return reloaded
 
 
 def write_answers(folder: Path) -> None:

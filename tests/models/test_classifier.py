@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from exchange import check_reload
 from tiny_models import answers, make_classifier, make_decoder, make_encoder, packed_rows, randomise
 
 from models.classifier import SegmentClassifier
@@ -26,24 +27,13 @@ def half_model():
     return model
 
 
-def check_reload(model, path) -> None:
-    model.save(path)
-    reloaded = keras.saving.load_model(path, compile=False, safe_mode=True)
-    assert type(reloaded) is type(model)
-    assert type(reloaded.encoder) is type(model.encoder)
-    assert reloaded.dtype_policy.name == model.dtype_policy.name
-    for saved, found in zip(model.get_weights(), reloaded.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, saved)
-    inputs = packed_rows()
-    np.testing.assert_array_equal(answers(reloaded, inputs), answers(model, inputs))
-
-
 def test_a_saved_classifier_comes_back_with_its_weights(model, tmp_path) -> None:
-    check_reload(model, tmp_path / "model.keras")
+    reloaded = check_reload(model, tmp_path / "model.keras", packed_rows())
+    assert type(reloaded.encoder) is type(model.encoder)
 
 
 def test_mixed_precision_leaves_the_classes_in_float32(half_model, tmp_path) -> None:
-    check_reload(half_model, tmp_path / "model.keras")
+    check_reload(half_model, tmp_path / "model.keras", packed_rows())
     assert half_model.dtype_policy.name == "mixed_bfloat16"
     assert {keras.backend.standardize_dtype(w.dtype) for w in half_model.weights} == {"float32"}
     assert half_model.encoder.compute_dtype == "bfloat16"

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from exchange import check_reload
 from tiny_models import (
     answers,
     make_causal_model,
@@ -37,23 +38,12 @@ def half_model(request):
         keras.config.set_dtype_policy("float32")
 
 
-def check_reload(model, path) -> None:
-    model.save(path)
-    reloaded = keras.saving.load_model(path, compile=False, safe_mode=True)
-    assert type(reloaded) is type(model)
-    assert reloaded.dtype_policy.name == model.dtype_policy.name
-    for saved, found in zip(model.get_weights(), reloaded.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, saved)
-    inputs = paired_rows()
-    np.testing.assert_array_equal(answers(reloaded, inputs), answers(model, inputs))
-
-
 def test_a_saved_file_comes_back_with_its_weights(model, tmp_path) -> None:
-    check_reload(model, tmp_path / "model.keras")
+    check_reload(model, tmp_path / "model.keras", paired_rows())
 
 
 def test_mixed_precision_comes_back(half_model, tmp_path) -> None:
-    check_reload(half_model, tmp_path / "model.keras")
+    check_reload(half_model, tmp_path / "model.keras", paired_rows())
     assert half_model.dtype_policy.name == "mixed_bfloat16"
     assert {keras.backend.standardize_dtype(w.dtype) for w in half_model.trainable_variables} == {"float32"}
     layers = [layer for layer in half_model._flatten_layers() if not isinstance(layer, keras.Model)]

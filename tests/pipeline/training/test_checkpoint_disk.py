@@ -1,13 +1,12 @@
 """A disk that fills up under the checkpoints: said in words, the older ones sound, and the same call goes on."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import keras
-import pytest
+from small_disk import on_small_disk
 
 SCRIPT = """
 import os, subprocess, sys
@@ -57,17 +56,12 @@ model.layers[0].bias.assign(np.zeros(2000))
 assert trainer.train(Nothing(), 100).resumed_at == steps[-1]
 assert float(model.layers[0].bias[7]) == 100.0
 """
-MOUNT = ["unshare", "--map-root-user", "--mount", "sh", "-ec"]
-SMALL = 'mount -t tmpfs -o size=512k tmpfs "$1"; shift; exec "$@"'
 
 
 def test_a_disk_that_fills_up_under_the_checkpoints(tmp_path: Path) -> None:
     small, large = tmp_path / "small", tmp_path / "large"
     small.mkdir()
     large.mkdir()
-    mounted = [*MOUNT, SMALL, "sh", str(small)]
-    if not shutil.which("unshare") or subprocess.run([*mounted, "true"]).returncode:
-        pytest.skip("no right to mount a small file system here")
-    command = [*mounted, sys.executable, "-c", SCRIPT, str(small), str(large)]
+    command = [*on_small_disk(small, "512k"), sys.executable, "-c", SCRIPT, str(small), str(large)]
     root = Path(__file__).parents[3]
     subprocess.run(command, check=True, cwd=root, env=os.environ | {"KERAS_BACKEND": keras.backend.backend()})
