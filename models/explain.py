@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.cost import Memory, flops_per_token, key_value_dim, parameters
-from models.size import Dimensions, derive_learning_rate
+from models.size import Dimensions
 
 
 def explain(
@@ -22,7 +22,7 @@ def explain(
         predictions_per_token: float. As in `flops_per_token`.
         memory: Memory. Of `memory_estimate`; None leaves it out.
     """
-    lines = [_shape(dimensions), _parameters(dimensions, vocabulary_size), _learning_rate(dimensions)]
+    lines = [_shape(dimensions), _parameters(dimensions, vocabulary_size)]
     if sequence_length:
         flops = flops_per_token(dimensions, vocabulary_size, sequence_length, predictions_per_token)
         lines.append(
@@ -60,9 +60,3 @@ def _parameters(dimensions: Dimensions, vocabulary_size: int) -> str:
     if counted.head:
         parts.append(f"head {counted.head:,}")
     return f"{counted.total:,} parameters: {', '.join(parts)}"
-
-
-def _learning_rate(dimensions: Dimensions) -> str:
-    if dimensions.learning_rate == derive_learning_rate(dimensions.hidden_dim):
-        return f"learning_rate {dimensions.learning_rate:g} = 0.001 x sqrt(512 / hidden_dim)"
-    return f"learning_rate {dimensions.learning_rate:g}, given"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 # Depth and width grow together; heads are 32 to 64 wide.
 SIZES = {"tiny": (2, 128, 4), "mini": (3, 192, 6), "small": (6, 384, 6), "base": (12, 768, 12)}
@@ -116,8 +116,3 @@ def check_heads(dimensions: Dimensions) -> None:
         )
     if heads % shared:
         raise ValueError(f"num_heads {heads} is not a multiple of num_key_value_heads {shared}")
-
-
-def with_learning_rate(dimensions: Dimensions, learning_rate: float | None) -> Dimensions:
-    """Return the dimensions with the derived learning rate replaced when one is given."""
-    return dimensions if learning_rate is None else replace(dimensions, learning_rate=learning_rate)

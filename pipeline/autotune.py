@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from models.cost import flops_per_token
+from models.horizon import Horizon
 from models.size import Dimensions
 from pipeline.backend import installed_backends, loaded_backend, select_backend
 from pipeline.config import Recipe
@@ -56,8 +57,7 @@ def choose(
     recipe: Recipe,
     dimensions: Dimensions,
     vocabulary_size: int,
-    sequence_length: int,
-    tokens_to_train: float,
+    horizon: Horizon,
     cache: Path,
     say: Say,
 ) -> Choice:
@@ -67,8 +67,7 @@ def choose(
         recipe: Recipe. Its `runtime`, and of `pretrain` what an update does.
         dimensions: Dimensions. Of the model.
         vocabulary_size: int. Tokens.
-        sequence_length: int. Tokens in a row.
-        tokens_to_train: float. In all updates together.
+        horizon: Horizon. How long the training is, and in what batches.
         cache: Path. Folder that keeps what was measured.
         say: callable. Told the reason, and of probes that failed.
 
@@ -80,20 +79,20 @@ def choose(
         return Choice(select_backend(runtime.backend), runtime.precision, "set by the recipe")
     rate = EFFICIENCY * quick_flops()
     predictions = 1.0 if dimensions.architecture == "decoder" else recipe.pretrain.mask_fraction
-    flops = flops_per_token(dimensions, vocabulary_size, sequence_length, predictions)
-    if flops * tokens_to_train / rate < SHORT_SECONDS:
+    flops = flops_per_token(dimensions, vocabulary_size, horizon.sequence_length, predictions)
+    if flops * horizon.tokens / rate < SHORT_SECONDS:
         choice = _first(runtime.backend, runtime.precision, f"a training of under {SHORT_SECONDS / 60:.0f} minutes")
     else:
-        micro_batch = min(runtime.micro_batch_size or 2**31, recipe.pretrain.global_batch_size)
+        micro_batch = min(runtime.micro_batch_size or 2**31, horizon.global_batch_size)
         question = {
             "dimensions": asdict(dimensions),
             "config": recipe.pretrain.model_dump(mode="json"),
             "vocabulary_size": vocabulary_size,
-            "sequence_length": sequence_length,
+            "sequence_length": horizon.sequence_length,
             "rows": micro_batch,
             "precisions": PRECISIONS if runtime.precision == "auto" else (runtime.precision,),
         }
-        most = max(1, int(UPDATE_SECONDS * rate / (flops * sequence_length)))
+        most = max(1, int(UPDATE_SECONDS * rate / (flops * horizon.sequence_length)))
         choice = _measured(runtime.backend, runtime.precision, question, most, cache, say)
     say(f"auto: {choice.backend}{'' if choice.precision == 'auto' else f' {choice.precision}'}, {choice.reason}")
     return choice

@@ -1,9 +1,12 @@
-"""The dimensions that a recipe asks for; known without Keras."""
+"""The dimensions and the length of training that a recipe asks for; known without Keras."""
 
 from __future__ import annotations
 
+from models.cost import parameters
+from models.horizon import Horizon, derive_horizon
 from models.size import Dimensions, derive_dimensions
-from pipeline.config import Model
+from pipeline.config import Model, Recipe
+from pipeline.data.tokens.shards import ShardedRows
 from pipeline.errors import RecipeError
 
 
@@ -28,3 +31,25 @@ def dimensions_of(model: Model) -> Dimensions:
         )
     except ValueError as error:
         raise RecipeError(f"model: {error}") from error
+
+
+def horizon_of(recipe: Recipe, dimensions: Dimensions, vocabulary_size: int, rows: ShardedRows) -> Horizon:
+    """Return how long the recipe pretrains on `rows`, and in what batches.
+
+    Args:
+        recipe: Recipe. Its `pretrain`, and the micro-batch of its `runtime`.
+        dimensions: Dimensions. Of the model.
+        vocabulary_size: int. Tokens that the model embeds.
+        rows: ShardedRows. The corpus.
+    """
+    config = recipe.pretrain
+    return derive_horizon(
+        dimensions.architecture,
+        parameters(dimensions, vocabulary_size).total,
+        len(rows),
+        rows.sequence_length,
+        global_batch_size=config.global_batch_size,
+        epochs=config.epochs,
+        steps=config.steps,
+        micro_batch_size=recipe.runtime.micro_batch_size,
+    )

@@ -16,17 +16,18 @@ import numpy as np
 
 from models.cost import flops_per_token
 from models.explain import explain
+from models.horizon import Horizon
 from models.kernels import attention_kernel
 from models.language_models import LanguageModel
 from models.objectives import token_prediction
 from models.size import Dimensions
 from pipeline.backbone import STABLE, TOKENIZER, build_language_model, continue_from, save_backbone
 from pipeline.backend import has_accelerator, select_precision
-from pipeline.config import Recipe
+from pipeline.config import Pretrain, Recipe
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.vocabulary import Vocabulary
-from pipeline.dimensions import dimensions_of
+from pipeline.dimensions import dimensions_of, horizon_of
 from pipeline.errors import RecipeError
 from pipeline.progress import Progress
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
@@ -35,7 +36,7 @@ from pipeline.training.batches.objective import corpus_batches, embedding_rows
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.hardware import available_memory, peak_flops
 from pipeline.training.loop import Cost, Evaluation, Learner, TrainingResult
-from pipeline.training.optimizer import default_learning_rate
+from pipeline.training.optimizer import RATES, default_learning_rate
 from pipeline.training.position import Position
 from pipeline.training.precision import dtype_policy
 from pipeline.training.preflight import Load, check_memory, check_optimization, check_rows
@@ -146,18 +147,19 @@ def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
     vocabulary = Vocabulary.of(load_tokenizer(tokens / TOKENIZER))
     rows, held_out = ShardedRows(tokens / "corpus" / "train"), ShardedRows(tokens / "corpus" / "validation")
     check_rows(rows, "the corpus", tokens / TOKENIZER, vocabulary.size, recipe.model.max_sequence_length)
-    shape = BatchShape.of(config.global_batch_size, runtime.micro_batch_size)
+    embedded = embedding_rows(dimensions.architecture, config, vocabulary.size, rows.sequence_length)
+    horizon = horizon_of(recipe, dimensions, embedded, rows)
+    shape = BatchShape.of(horizon.global_batch_size, runtime.micro_batch_size)
     rate = config.learning_rate or default_learning_rate(config.optimizer, dimensions.learning_rate)
-    steps = config.steps or math.ceil(config.epochs * len(rows) / config.global_batch_size)
-    check_optimization(config, rate, steps)
+    check_optimization(config, rate, horizon.steps)
     training = corpus_batches(dimensions.architecture, config, rows, shape, vocabulary, recipe.seed)
     sample = training.batch(0)
     plan = Plan(
         dimensions=dimensions,
-        vocabulary_size=embedding_rows(dimensions.architecture, config, vocabulary.size, rows.sequence_length),
+        vocabulary_size=embedded,
         precision=select_precision(runtime.precision),
         learning_rate=rate,
-        steps=steps,
+        steps=horizon.steps,
         shape=shape,
         training=training,
         validation=corpus_batches(dimensions.architecture, config, held_out, shape, vocabulary, recipe.seed)
@@ -166,15 +168,22 @@ def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
         predictions_per_token=sample["targets"].size / sample["token_ids"].size,
     )
     memory = check_memory(_load(plan, recipe), available_memory())
-    for line in explain(dimensions, plan.vocabulary_size, rows.sequence_length, plan.predictions_per_token, memory):
+    size = explain(dimensions, embedded, rows.sequence_length, plan.predictions_per_token, memory)
+    for line in (*size, *horizon.reasons, *_training(config, plan, horizon)):
         progress.say(line)
-    progress.say(
-        f"{steps:,} updates x {shape.global_batch_size} rows x {rows.sequence_length} tokens = "
-        f"{steps * shape.global_batch_size * rows.sequence_length:,} tokens, "
-        f"{steps * shape.global_batch_size / len(rows):.3g} passes over {len(rows):,} rows; {config.optimizer}, "
-        f"{config.schedule} from {rate:g}"
-    )
     return plan
+
+
+def _training(config: Pretrain, plan: Plan, horizon: Horizon) -> list[str]:
+    derived = f"learning_rate {plan.learning_rate:g} = {RATES[config.optimizer]:g} x 0.001 x sqrt(512 / hidden_dim)"
+    rows = len(plan.training.rows)
+    updates = f"{horizon.steps:,} updates x {horizon.global_batch_size} rows x {horizon.sequence_length} tokens"
+    passes = f"{horizon.steps * horizon.global_batch_size / rows:.3g} passes over {rows:,} rows"
+    return [
+        *([] if config.learning_rate else [derived]),
+        f"{updates} = {horizon.tokens:,} tokens, {passes}; {config.optimizer}, {config.schedule} from "
+        f"{plan.learning_rate:g}",
+    ]
 
 
 def _load(plan: Plan, recipe: Recipe) -> Load:

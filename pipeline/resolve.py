@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from pipeline.backend import installed_backends, loaded_backend, select_backend
 from pipeline.config import Recipe
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
-from pipeline.dimensions import dimensions_of
+from pipeline.dimensions import dimensions_of, horizon_of
 from pipeline.steps import Step
 from pipeline.training.batches.objective import embedding_rows
 
@@ -61,18 +60,10 @@ def _can_run_on(backend: str) -> bool:
 
 
 def _measured(recipe: Recipe, tokens: Path, cache: Path, say: Callable[[str], None]) -> dict[str, str]:
-    config = recipe.pretrain
     dimensions = dimensions_of(recipe.model)
     rows = ShardedRows(tokens / "corpus" / "train")
     vocabulary_size = load_tokenizer(tokens / "tokenizer.json").get_vocab_size()
-    steps = config.steps or math.ceil(config.epochs * len(rows) / config.global_batch_size)
-    choice = choose(
-        recipe,
-        dimensions,
-        embedding_rows(dimensions.architecture, config, vocabulary_size, rows.sequence_length),
-        rows.sequence_length,
-        steps * config.global_batch_size * rows.sequence_length,
-        cache,
-        say,
-    )
+    embedded = embedding_rows(dimensions.architecture, recipe.pretrain, vocabulary_size, rows.sequence_length)
+    horizon = horizon_of(recipe, dimensions, embedded, rows)
+    choice = choose(recipe, dimensions, embedded, horizon, cache, say)
     return {"backend": choice.backend, "precision": choice.precision}

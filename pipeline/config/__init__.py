@@ -134,7 +134,7 @@ class Recipe(Section):
         batches = {"pretrain": self.pretrain.global_batch_size}
         batches |= {f"tasks.{name}.finetune": task.finetune.global_batch_size for name, task in self.tasks.items()}
         for path, batch in batches.items():
-            if micro and batch % micro and micro < batch:
+            if micro and batch and batch % micro and micro < batch:
                 raise ValueError(
                     f"{path}.global_batch_size is {batch}, not a multiple of runtime.micro_batch_size ({micro}); "
                     "make one divide the other"

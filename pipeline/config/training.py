@@ -35,7 +35,6 @@ class Model(Section):
 class Optimization(Section):
     """What pretraining and fine-tuning share. Batches are counted in packed rows of `sequence_length` tokens."""
 
-    global_batch_size: PositiveInt = Field(64, description="packed rows per optimizer update")
     optimizer: Literal["adamw", "adam", "sgd", "lion", "muon"] = Field(
         "adamw", description="muon takes the kernels of the blocks and leaves the rest to AdamW; sgd has momentum"
     )
@@ -73,7 +72,12 @@ class Optimization(Section):
 class Pretrain(Optimization):
     """Self-supervised training on the corpus, with the objective of the model's architecture."""
 
-    epochs: PositiveInt = Field(10, description="passes over the corpus, unless `steps` is given")
+    global_batch_size: PositiveInt | None = Field(
+        None, description="packed rows per optimizer update; default: by the number of tokens to train on"
+    )
+    epochs: PositiveInt | None = Field(
+        None, description="passes over the corpus; default: as many as the model's size is worth, 4 to 10 at most"
+    )
     steps: PositiveInt | None = Field(None, description="optimizer updates; overrides `epochs`")
     mask_fraction: Annotated[float, Field(gt=0, le=0.5)] = Field(
         0.2, description="share of a row that is hidden and predicted; a decoder predicts all"

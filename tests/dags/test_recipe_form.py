@@ -35,7 +35,6 @@ def test_the_defaults_are_the_recipes(recipe):
         ("tasks", ["kind"], ["kinds"]),
         ("tasks", ["kind"], []),
         ("pretrain.epochs", 1, 0),
-        ("pretrain.epochs", 1, None),
         ("pretrain.steps", None, 0),
         ("pretrain.steps", 10, 1.5),
         ("pretrain.learning_rate", 0.001, 0),

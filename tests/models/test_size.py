@@ -2,8 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.explain import explain
-from models.size import SIZES, derive_dimensions, with_learning_rate
+from models.size import SIZES, derive_dimensions
 
 
 @pytest.mark.parametrize("feedforward", ["geglu", "relu2"])
@@ -34,8 +33,6 @@ def test_an_override_changes_what_it_names_and_what_follows_from_it() -> None:
     wider = derive_dimensions("mini", hidden_dim=384)
     assert (wider.feedforward_dim, wider.num_heads, wider.num_layers) == (1024, 6, 3)
     assert wider.learning_rate < base.learning_rate
-    assert with_learning_rate(base, 0.5) == replace(base, learning_rate=0.5)
-    assert with_learning_rate(base, None) == base
 
 
 @pytest.mark.parametrize(
@@ -52,10 +49,3 @@ def test_an_override_changes_what_it_names_and_what_follows_from_it() -> None:
 def test_dimensions_that_do_not_fit_are_told(arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
         derive_dimensions(**{"size": "tiny"} | arguments)
-
-
-def test_the_learning_rate_is_explained_or_called_given() -> None:
-    dimensions = derive_dimensions("tiny")
-    derived = "learning_rate 0.002 = 0.001 x sqrt(512 / hidden_dim)"
-    assert derived in explain(dimensions, 50)
-    assert "learning_rate 0.02, given" in explain(with_learning_rate(dimensions, 0.02), 50)

@@ -7,6 +7,7 @@ import keras
 import pytest
 from tiny_steps import make_recipe
 
+from models.horizon import Horizon
 from models.size import derive_dimensions
 from pipeline import autotune
 from pipeline.autotune import choose, probe
@@ -14,7 +15,7 @@ from pipeline.config import Pretrain
 
 LOADED = keras.backend.backend()
 DIMENSIONS = derive_dimensions("tiny", num_layers=1, hidden_dim=16, num_heads=2)
-LONG = 1e15  # tokens
+LONG = 10**15  # tokens
 SPEEDS = {
     ("jax", "float32"): 2114.0,
     ("jax", "mixed_bfloat16"): 900.0,
@@ -57,7 +58,12 @@ def said() -> list[str]:
 
 def ask(folder, said, backend="auto", precision="auto", tokens=LONG, **pretrain):
     recipe = make_recipe(runtime={"backend": backend, "precision": precision}, pretrain=pretrain)
-    return choose(recipe, DIMENSIONS, 300, 32, tokens, folder / "speeds", said.append)
+    horizon = Horizon(
+        steps=tokens // (recipe.pretrain.global_batch_size * 32),
+        global_batch_size=recipe.pretrain.global_batch_size,
+        sequence_length=32,
+    )
+    return choose(recipe, DIMENSIONS, 300, horizon, folder / "speeds", said.append)
 
 
 def test_the_fastest_is_taken_and_all_are_told(probes, said, tmp_path) -> None:
