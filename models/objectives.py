@@ -53,6 +53,11 @@ def weighted_cross_entropy(
         label_smoothing: float. Share of the target that is spread over all classes (Szegedy 2015, arXiv 1512.00567).
         z_loss: float. Weight of log(Z)^2, which keeps the logits small (Chowdhery 2022, arXiv 2204.02311, section 5).
     """
+    if keras.backend.backend() == "torch" and logits.device.type == "cpu" and not label_smoothing:
+        from models.torch_cross_entropy import TorchCrossEntropy
+
+        loss, correct = TorchCrossEntropy.apply(logits, targets, weights, z_loss)
+        return Sums(loss, ops.sum(weights), correct)
     logits = ops.cast(logits, "float32")
     answer = ops.squeeze(ops.take_along_axis(logits, targets[:, :, None], axis=-1), axis=-1)  # (batch, items)
     # An answer is right when nothing exceeds it: on a CPU the argmax of a vocabulary costs as much as its softmax.

@@ -47,6 +47,30 @@ def test_large_logits_do_not_overflow() -> None:
     assert (loss, weight, correct) == (3e4, 2.0, 1.0)
 
 
+def test_slices_of_a_vocabulary_add_up_to_the_formula_and_its_gradient(monkeypatch) -> None:
+    if keras.backend.backend() != "torch":
+        pytest.skip("only torch slices")
+    import torch
+
+    from models import torch_cross_entropy
+
+    monkeypatch.setattr(torch_cross_entropy, "SLICE_ITEMS", 25)  # 5 rows of 12: the last slice is short
+    logits, targets, weights = (torch.from_numpy(array) for array in random_case())
+    logits = logits.double().requires_grad_()
+    log_z = logits.logsumexp(-1)
+    answer = logits.gather(-1, targets.long()[..., None])[..., 0]
+    expected = ((log_z - answer + 0.3 * log_z**2) * weights).sum()
+    (wanted,) = torch.autograd.grad(7 * expected, logits)
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 2e-2)):
+        given = logits.detach().to(dtype).requires_grad_()
+        sums = weighted_cross_entropy(given, targets, weights, z_loss=0.3)
+        (gradient,) = torch.autograd.grad(7 * sums.loss, given)
+        assert gradient.dtype == dtype
+        torch.testing.assert_close(gradient.double(), wanted, rtol=tolerance, atol=tolerance * 10)
+        torch.testing.assert_close(sums.loss.double(), expected, rtol=tolerance, atol=0)
+        assert not sums.correct.requires_grad
+
+
 def training_and_not(objective, model, batch, **option) -> tuple[float, float, float, float]:
     """Return the losses: training with and without the option, evaluating with and without it; in one program."""
     batch = {name: keras.ops.convert_to_tensor(array) for name, array in batch.items()}
