@@ -1,8 +1,8 @@
 """Multi-head attention over packed rows, for self-attention and cross-attention alike.
 
-Queries come from one kernel and keys and values from another, so that a layer can ask from few positions and look at
-all of them: the last block of a masked language model does, and so does a decoder that looks at an encoder. All kernels
-are 2-D and none has a bias.
+A layer can ask from few positions and look at all of them: the last block of a masked language model does, and so does
+a decoder that looks at an encoder. All kernels are 2-D and none has a bias. Queries, keys and values have a kernel
+each: one for several was no faster, and could not be cut by heads for tensor parallelism.
 """
 
 from __future__ import annotations
@@ -52,10 +52,11 @@ class Attention(keras.layers.Layer):
         self.head_dim = hidden_dim // self.num_heads
         width, shared = self.num_heads * self.head_dim, self.num_key_value_heads * self.head_dim
         self.query = Projection(width, dtype=self.dtype_policy, name="query")
-        self.key_value = Projection(2 * shared, dtype=self.dtype_policy, name="key_value")
+        self.key = Projection(shared, dtype=self.dtype_policy, name="key")
+        self.value = Projection(shared, dtype=self.dtype_policy, name="value")
         self.output_projection = Projection(hidden_dim, dtype=self.dtype_policy, name="output")
-        self.query.build(hidden_shape)
-        self.key_value.build(hidden_shape)
+        for projection in (self.query, self.key, self.value):
+            projection.build(hidden_shape)
         self.output_projection.build((*hidden_shape[:-1], width))
         if self.query_key_norm:
             self.query_norm.build((None, None, self.num_heads, self.head_dim))
@@ -82,8 +83,8 @@ class Attention(keras.layers.Layer):
         batch, queries, keys = ops.shape(hidden)[0], ops.shape(hidden)[1], ops.shape(source)[1]
         # The number of heads is spelled out: with -1 TensorFlow could not split rows of unknown length.
         query = ops.reshape(self.query(hidden), (batch, queries, self.num_heads, self.head_dim))
-        pair = ops.reshape(self.key_value(source), (batch, keys, 2 * self.num_key_value_heads, self.head_dim))
-        key, value = ops.split(pair, 2, axis=2)  # (batch, keys, key and value heads, head)
+        shared = (batch, keys, self.num_key_value_heads, self.head_dim)
+        key, value = ops.reshape(self.key(source), shared), ops.reshape(self.value(source), shared)
         if self.query_key_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         if rotation is not None and source_rotation is not None:

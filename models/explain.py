@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from models.cost import Memory, flops_per_token, key_value_dim, parameters
+from models.cost import flops_per_token, key_value_dim, parameters
+from models.parallel import DeviceMemory
 from models.size import Dimensions
 
 
@@ -11,7 +12,7 @@ def explain(
     vocabulary_size: int,
     sequence_length: int | None = None,
     predictions_per_token: float = 1.0,
-    memory: Memory | None = None,
+    memory: DeviceMemory | None = None,
 ) -> list[str]:
     """Return lines that say what the model is, where its parameters lie, and what training it costs.
 
@@ -20,7 +21,7 @@ def explain(
         vocabulary_size: int. Tokens.
         sequence_length: int. Tokens in a row; None leaves the operations out.
         predictions_per_token: float. As in `flops_per_token`.
-        memory: Memory. Of `memory_estimate`; None leaves it out.
+        memory: DeviceMemory. Of each device; None leaves it out.
     """
     lines = [_shape(dimensions), _parameters(dimensions, vocabulary_size)]
     if sequence_length:
@@ -30,8 +31,7 @@ def explain(
             f"{predictions_per_token:.3g} predictions per token"
         )
     if memory:
-        parts = ("weights", "gradients", "optimizer", "activations")
-        figures = ", ".join(f"{part} {getattr(memory, part) / 1e6:,.1f}" for part in parts)
+        figures = ", ".join(f"{part} {size / 1e6:,.1f}" for part, size in memory.parts().items())
         lines.append(f"memory about {memory.total / 1e6:,.1f} MB: {figures}")
     return lines
 

@@ -13,7 +13,7 @@ from models.projection import Projection
 
 @keras.saving.register_keras_serializable(package="tradewind")
 class FeedForward(keras.layers.Layer):
-    """GeGLU, (gelu(x W) * x V) U with W and V in one kernel (Shazeer 2020, arXiv 2002.05202), or relu(x W)^2 U.
+    """GeGLU, (gelu(x W) * x V) U (Shazeer 2020, arXiv 2002.05202), or relu(x W)^2 U.
 
     The square of ReLU is Primer's (So 2021, arXiv 2109.08668).
 
@@ -30,14 +30,13 @@ class FeedForward(keras.layers.Layer):
         self.kind = kind
 
     def build(self, hidden_shape: tuple[int | None, ...]) -> None:
-        """Create the input projection and the output projection."""
-        gated, hidden_dim = self.kind == "geglu", hidden_shape[-1]
+        """Create the input projection, the gate if there is one, and the output projection."""
+        hidden_dim = hidden_shape[-1]
         assert hidden_dim is not None
-        self.input_projection = Projection(
-            self.feedforward_dim * (2 if gated else 1),
-            dtype=self.dtype_policy,
-            name="gate_value" if gated else "input",
-        )
+        if self.kind == "geglu":
+            self.gate = Projection(self.feedforward_dim, activation=gelu, dtype=self.dtype_policy, name="gate")
+            self.gate.build(hidden_shape)
+        self.input_projection = Projection(self.feedforward_dim, dtype=self.dtype_policy, name="input")
         self.input_projection.build(hidden_shape)
         self.output_projection = Projection(hidden_dim, dtype=self.dtype_policy, name="output")
         self.output_projection.build((*hidden_shape[:-1], self.feedforward_dim))
@@ -45,10 +44,9 @@ class FeedForward(keras.layers.Layer):
 
     def call(self, hidden: Tensor) -> Tensor:
         """Return (batch, seq, hidden) from the same shape."""
-        inner = self.input_projection(hidden)  # (batch, seq, feedforward), twice that when gated
+        inner = self.input_projection(hidden)  # (batch, seq, feedforward)
         if self.kind == "geglu":
-            gate, value = ops.split(inner, 2, axis=-1)
-            return self.output_projection(gelu(gate) * value)
+            return self.output_projection(self.gate(hidden) * inner)
         return self.output_projection(ops.square(ops.relu(inner)))
 
     def get_config(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.backend import select_backend
 from pipeline.config import Recipe
@@ -15,6 +15,9 @@ from pipeline.progress import Progress
 from pipeline.registry import Mlflow
 from pipeline.steps import Step, node_name
 from pipeline.store import View
+
+if TYPE_CHECKING:
+    from pipeline.cluster.crew import Crew
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Call:
         pretrained: mapping or None. The result of the pretraining that this one starts from.
         cache: Path. Folder of what is measured and compiled once per machine.
         mlflow: Mlflow. Where curves go.
+        crew: Crew or None. The other processes that a training has; None: it has none.
     """
 
     recipe: Recipe
@@ -38,6 +42,7 @@ class Call:
     pretrained: Mapping[str, Any] | None
     cache: Path
     mlflow: Mlflow
+    crew: Crew | None = None
 
     def __call__(self, out: Path, progress: Progress, contents: Mapping[str, str]) -> Any:
         """Run the step and return its result.
@@ -50,7 +55,15 @@ class Call:
         recipe = self._prepared(progress) if self.step.trains else self.recipe
         view = View(recipe, self.step.reads_of(self.task), self.step.uses)
         with self._tracked(view, out, progress) as watching:
-            result = self.step.load()(recipe=view, out=out, progress=watching, **self._arguments())
+
+            def run() -> Any:
+                return self.step.load()(recipe=view, out=out, progress=watching, **self._arguments())
+
+            if self.crew and self.step.trains:
+                compiled = self.cache / "compiled"
+                result = self.crew.call(recipe, self.step.name, self._arguments(), out, compiled, run)
+            else:
+                result = run()
         if self.step.name == "validate":
             require_unchanged(self.recipe, contents)
         return result

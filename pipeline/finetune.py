@@ -27,10 +27,12 @@ from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.dimensions import dimensions_of
 from pipeline.progress import Progress
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
-from pipeline.training.batches import BatchShape, LabelledBatches
+from pipeline.training.batches import LabelledBatches
 from pipeline.training.loop import Evaluation
+from pipeline.training.mesh import device_count, laid_out, mesh_on, split_batch
 from pipeline.training.optimizer import default_learning_rate
 from pipeline.training.preflight import check_optimization
+from pipeline.training.processes import process_id
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,10 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
     labels = json.loads((folder / "labels.json").read_text())
     precision = select_precision(runtime.precision)
     start_keras(precision, recipe.seed)
-    encoder = _initial_encoder(recipe, config, backbone)
+    mesh = mesh_on(runtime.mesh, device_count(), keras.backend.backend())
+    shape = split_batch(mesh, config.global_batch_size, runtime.micro_batch_size)
     splits = {split: ShardedRows(folder / split) for split in ("train", "validation")}
     segments = max(rows.segments_per_row for rows in splits.values())
-    model = SegmentClassifier(encoder, len(labels), segments, dropout=config.dropout)
-    model.build_from_config({})
-
-    shape = BatchShape.of(config.global_batch_size, runtime.micro_batch_size)
     batches = {
         split: LabelledBatches(rows, _classes(folder / f"{split}.parquet", labels), segments, shape, recipe.seed)
         for split, rows in splits.items()
@@ -87,7 +86,11 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
     rate = config.learning_rate or default_learning_rate(config.optimizer, _learning_rate(recipe))
     check_optimization(config, rate, total_steps)
     objective = partial(segment_labels, label_smoothing=config.label_smoothing, z_loss=config.z_loss)
-    learner = make_learner(model, config, rate, total_steps, objective, precision)
+    with laid_out(mesh):
+        encoder = _initial_encoder(recipe, config, backbone)
+        model = SegmentClassifier(encoder, len(labels), segments, dropout=config.dropout)
+        model.build_from_config({})
+        learner = make_learner(model, config, rate, total_steps, objective, precision, mesh, runtime.fsdp_gather)
     trainer = make_trainer(
         learner,
         {
@@ -109,15 +112,16 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
     validation = training.validation
     assert validation is not None
     finish_learning(learner)
-    Bundle(
-        task=task,
-        labels=tuple(labels),
-        sequence_length=splits["train"].sequence_length,
-        tokenizer=load_tokenizer(tokens / "tokenizer.json"),
-        clean=Clean.model_validate_json((tokens / "clean.json").read_text()),
-        model=model,
-    ).save(out / "bundle")
-    trainer.checkpoints.clear()
+    if process_id() == 0:
+        Bundle(
+            task=task,
+            labels=tuple(labels),
+            sequence_length=splits["train"].sequence_length,
+            tokenizer=load_tokenizer(tokens / "tokenizer.json"),
+            clean=Clean.model_validate_json((tokens / "clean.json").read_text()),
+            model=model,
+        ).save(out / "bundle")
+        trainer.checkpoints.clear()
     return FinetuneResult(
         task=task,
         backend=keras.backend.backend(),

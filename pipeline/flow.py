@@ -8,24 +8,27 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.backend import select_backend
 from pipeline.call import Call
+from pipeline.cluster.launch import launch, launches
 from pipeline.config import Recipe, Settings
 from pipeline.errors import Interrupted, StoreError
 from pipeline.factors import Input, bundle_content, factors_of
 from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics, summary
+from pipeline.progress import Progress
 from pipeline.references import REFERENCE, collect_references
 from pipeline.registry import Registry, Version
 from pipeline.steps import GRAPH, STEPS, Step, node_name
-from pipeline.store import Artifact, Store, View
+from pipeline.store import Artifact, Factors, Store, View
 
 if TYPE_CHECKING:
     from pipeline.cli.output import Display
+    from pipeline.cluster.crew import Crew
 
 __all__ = ["STEPS", "Flow", "Outcome", "TaskOutcome"]
 
@@ -37,6 +40,10 @@ class Flow:
         recipe: Recipe. What to run.
         run_id: str. Name of its record in the store.
         settings: Settings. Where the workspace and the registry are.
+
+    Attributes:
+        crew: Crew or None. The processes that help this one to train, where a launcher has started several.
+        launched: bool. Whether this is the process that a launcher has started, which trains itself.
     """
 
     def __init__(self, recipe: Recipe, run_id: str, settings: Settings) -> None:
@@ -44,6 +51,8 @@ class Flow:
         self.run_id = run_id
         self.store = Store(settings.workspace)
         self.registry = Registry.for_workspace(settings)
+        self.crew: Crew | None = None
+        self.launched = False
         self._again: tuple[str, ...] = ()
 
     @classmethod
@@ -114,14 +123,15 @@ class Flow:
             example=example_of(artifacts["evaluate"].path),
         )
 
-    def step(self, name: str, task: str | None, display: Display) -> Artifact:
-        """Run one step on the artifacts of the steps before it, and record it in the run.
+    def step(self, name: str, task: str | None, display: Display, again: bool = False) -> Artifact:
+        """Run one step on the artifacts of the steps before it, and record it in the run; `again`: anew always.
 
         Raises:
             StoreError: an artifact it starts from has not been made yet.
             TradewindError: whatever the step itself found wrong.
         """
         step, node = GRAPH[name], node_name(name, task)
+        self._again = (*self._again, name) if again else self._again
         with self._recorded(node):
             if name == "gate":
                 self._judge_champion(task, display)
@@ -225,21 +235,34 @@ class Flow:
         started = time.monotonic()
         view = View(self.recipe, step.reads_of(task), step.uses)
         pretrained, cache = self._pretrained(step), self.store.root / "cache"
-        call = Call(self.recipe, step, task, inputs, pretrained, cache, self.registry.mlflow)
+        call = Call(self.recipe, step, task, inputs, pretrained, cache, self.registry.mlflow, self.crew)
         with display.step(node) as progress:
             factors = factors_of(self.recipe, step, task, inputs, view)
-            artifact = self.store.run(
-                step.name,
-                factors,
-                lambda out: asdict(call(out, progress, factors.inputs)),
-                progress.say,
-                again=step.name in self._again,
-            )
+            if step.trains and not (self.crew or self.launched) and launches(self.recipe):
+                artifact = self._launched(step, task, factors, progress)
+            else:
+                artifact = self.store.run(
+                    step.name,
+                    factors,
+                    lambda out: asdict(call(out, progress, factors.inputs)),
+                    progress.say,
+                    again=step.name in self._again,
+                )
         seconds = time.monotonic() - started
         entry = {"reference": artifact.reference, "hit": artifact.hit, "seconds": round(seconds, 3), "status": "done"}
         self.store.runs.record(self.run_id, node, entry | dict(facts or {}))
         display.finished(node, artifact.hit, seconds, summary(step.name, artifact.result))
         return artifact
+
+    def _launched(self, step: Step, task: str | None, factors: Factors, progress: Progress) -> Artifact:
+        """Let the processes that the recipe asks for make an artifact, unless it is there."""
+        again = step.name in self._again
+        found = None if again else self.store.finished(factors)
+        if found is None:
+            launch(self.recipe, step.name, task, self.run_id, again, self.store.root, progress)
+            found = self.store.get(f"{step.name}/{factors.fingerprint()}")
+            return replace(found, hit=False)
+        return found
 
     def _pretrained(self, step: Step) -> Mapping[str, Any] | None:
         """Return how the pretraining ended that a step which trains starts from."""

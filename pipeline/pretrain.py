@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ from models.horizon import Horizon
 from models.kernels import attention_kernel
 from models.language_models import LanguageModel
 from models.objectives import token_prediction
+from models.parallel import MeshShape, Training
 from models.size import Dimensions
 from pipeline.backbone import STABLE, TOKENIZER, build_language_model, continue_from, save_backbone
 from pipeline.backend import has_accelerator, select_precision
@@ -29,17 +31,21 @@ from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.dimensions import dimensions_of, horizon_of
 from pipeline.errors import RecipeError
+from pipeline.mesh import check_mesh
 from pipeline.progress import Progress
+from pipeline.targets import embedding_rows
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
 from pipeline.training.batches import BatchShape, CorpusBatches
-from pipeline.training.batches.objective import corpus_batches, embedding_rows
+from pipeline.training.batches.objective import corpus_batches
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.hardware import available_memory, peak_flops
+from pipeline.training.hardware import HALF, available_memory, peak_flops
 from pipeline.training.loop import Cost, Evaluation, Learner, TrainingResult
+from pipeline.training.mesh import device_count, laid_out, mesh_on, split_batch
 from pipeline.training.optimizer import RATES, default_learning_rate
 from pipeline.training.position import Position
 from pipeline.training.precision import dtype_policy
 from pipeline.training.preflight import Load, check_memory, check_optimization, check_rows
+from pipeline.training.processes import num_processes, process_id
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Plan:
     precision: str
     learning_rate: float
     steps: int
+    mesh: MeshShape
     shape: BatchShape
     training: CorpusBatches
     validation: CorpusBatches | None
@@ -100,12 +107,27 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
     config = recipe.pretrain
     plan = make_plan(recipe, tokens, progress)
     start_keras(plan.precision, recipe.seed)
-    model = build_language_model(plan.dimensions, plan.vocabulary_size, recipe.model.dropout or 0.0)
-    if config.start_from and not config.resume_stable:
-        continue_from(Path(config.start_from), model, plan.dimensions)
+    if process_id() == 0:
+        shutil.copy(tokens / TOKENIZER, out / TOKENIZER)  # at once, because checkpoints are exported with it
     objective = partial(token_prediction, z_loss=config.z_loss)
-    learner = make_learner(model, config, plan.learning_rate, plan.steps, objective, plan.precision)
+    with laid_out(plan.mesh):
+        model = build_language_model(plan.dimensions, plan.vocabulary_size, recipe.model.dropout or 0.0)
+        if config.start_from and not config.resume_stable:
+            continue_from(Path(config.start_from), model, plan.dimensions)
+        learner = make_learner(
+            model,
+            config,
+            plan.learning_rate,
+            plan.steps,
+            objective,
+            plan.precision,
+            plan.mesh,
+            recipe.runtime.fsdp_gather,
+        )
     peak = peak_flops(plan.precision)
+    # A process on a CPU has measured its own cores; the fake devices of one share them.
+    devices = plan.mesh.devices if has_accelerator() else num_processes()
+    peak = replace(peak, flops_per_second=devices * peak.flops_per_second)
     kernel = _attention_kernel(plan)
     progress.say(
         f"{keras.backend.backend()} {plan.precision}, attention kernel {kernel}; model FLOPs utilization is measured "
@@ -113,7 +135,7 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
     )
     trainer = make_trainer(
         learner,
-        {"step": "pretrain", "precision": plan.precision, "seed": recipe.seed, **asdict(plan.dimensions)},
+        _identity(plan, recipe),
         config,
         recipe.runtime,
         plan.shape,
@@ -126,12 +148,12 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
     )
     training = trainer.train(plan.training, plan.steps, _stable_start(recipe, learner))
     finish_learning(learner)
-    save_backbone(model.backbone, out)
-    shutil.copy(tokens / TOKENIZER, out / TOKENIZER)
-    if stable := trainer.checkpoints.stable():
-        shutil.rmtree(out / STABLE, ignore_errors=True)
-        shutil.copytree(stable, out / STABLE)
-    trainer.checkpoints.clear()
+    if process_id() == 0:
+        save_backbone(model.backbone, out)
+        if stable := trainer.checkpoints.stable():
+            shutil.rmtree(out / STABLE, ignore_errors=True)
+            shutil.copytree(stable, out / STABLE)
+        trainer.checkpoints.clear()
     return _result(plan, model, kernel, training, peak.flops_per_second)
 
 
@@ -149,7 +171,9 @@ def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
     check_rows(rows, "the corpus", tokens / TOKENIZER, vocabulary.size, recipe.model.max_sequence_length)
     embedded = embedding_rows(dimensions.architecture, config, vocabulary.size, rows.sequence_length)
     horizon = horizon_of(recipe, dimensions, embedded, rows)
-    shape = BatchShape.of(horizon.global_batch_size, runtime.micro_batch_size)
+    mesh = mesh_on(runtime.mesh, device_count(), keras.backend.backend())
+    check_mesh(mesh, dimensions, horizon.global_batch_size, runtime.micro_batch_size)
+    shape = split_batch(mesh, horizon.global_batch_size, runtime.micro_batch_size)
     rate = config.learning_rate or default_learning_rate(config.optimizer, dimensions.learning_rate)
     check_optimization(config, rate, horizon.steps)
     training = corpus_batches(dimensions.architecture, config, rows, shape, vocabulary, recipe.seed)
@@ -160,6 +184,7 @@ def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
         precision=select_precision(runtime.precision),
         learning_rate=rate,
         steps=horizon.steps,
+        mesh=mesh,
         shape=shape,
         training=training,
         validation=corpus_batches(dimensions.architecture, config, held_out, shape, vocabulary, recipe.seed)
@@ -187,17 +212,30 @@ def _training(config: Pretrain, plan: Plan, horizon: Horizon) -> list[str]:
 
 
 def _load(plan: Plan, recipe: Recipe) -> Load:
-    return Load(
+    accelerated = has_accelerator()
+    training = Training(
         plan.dimensions,
         plan.vocabulary_size,
-        plan.shape.micro_batch_size,
         plan.training.rows.sequence_length,
         plan.predictions_per_token,
         recipe.pretrain.optimizer,
         recipe.pretrain.ema_decay is not None,
-        plan.precision,
-        accelerated=has_accelerator(),
+        activation_bytes=2 if accelerated and plan.precision in HALF else 4,
+        gather=recipe.runtime.fsdp_gather,
     )
+    return Load(training, plan.shape.micro_batch_size // plan.mesh.batch_shards, plan.mesh, accelerated)
+
+
+def _identity(plan: Plan, recipe: Recipe) -> dict[str, Any]:
+    """Return what a checkpoint must agree on, and what tells the model that it is of."""
+    return {
+        "step": "pretrain",
+        "precision": plan.precision,
+        "seed": recipe.seed,
+        "vocabulary_size": plan.vocabulary_size,
+        "dropout": recipe.model.dropout or 0.0,
+        **asdict(plan.dimensions),
+    }
 
 
 def _attention_kernel(plan: Plan) -> str:

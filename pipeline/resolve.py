@@ -13,7 +13,7 @@ from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.dimensions import dimensions_of, horizon_of
 from pipeline.steps import Step
-from pipeline.training.batches.objective import embedding_rows
+from pipeline.targets import embedding_rows
 
 
 def with_resolved_runtime(

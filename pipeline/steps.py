@@ -46,6 +46,7 @@ class Step:
         return tuple(path.replace("{task}", task or "*") for path in self.reads)
 
 
+SPREADING = ("runtime.mesh", "runtime.fsdp_gather")  # changes the order of sums only
 TRAINING = ("runtime.backend", "runtime.precision", "runtime.micro_batch_size")
 CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept")
 WATCHING = ("runtime.tracking", "runtime.profile")
@@ -71,14 +72,14 @@ GRAPH = {
             "pretrain",
             ("seed", "model", "pretrain", *TRAINING),
             {"tokens": "preprocess"},
-            uses=CHECKPOINTING + WATCHING,
+            uses=CHECKPOINTING + WATCHING + SPREADING,
             per_task=False,
         ),
         Step(
             "finetune",
             ("seed", "model", "tasks.{task}.finetune", *TRAINING),
             {"tokens": "preprocess", "backbone": "pretrain"},
-            uses=CHECKPOINTING + WATCHING,
+            uses=CHECKPOINTING + WATCHING + SPREADING,
         ),
         Step("baseline", ("seed",), {"tokens": "preprocess"}),
         Step("evaluate", (), {"tokens": "preprocess", "model": "finetune"}, uses=("runtime.backend",)),

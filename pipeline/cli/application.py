@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import airflow, data, predict, recipe, run, store
+from pipeline.cli import airflow, checkpoint, data, plan, predict, recipe, run, store
 from pipeline.cli.failure import Failed
+from pipeline.cluster.place import end_now, find_place
 from pipeline.errors import Interrupted, TradewindError
 
 RETRY = 75  # what schedulers read as "try again" (EX_TEMPFAIL)
@@ -29,7 +31,7 @@ def application() -> typer.Typer:
         name="tradewind", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
     )
     app.callback()(options)
-    for part in (run, recipe, data, predict, store, airflow):
+    for part in (run, recipe, plan, data, predict, checkpoint, store, airflow):
         part.register(app)
     return app
 
@@ -90,4 +92,6 @@ def _tell(error: BaseException, failure: Failed | None) -> int:
     if failure:
         typer.echo(f"  to resume: {failure.resume}", err=True)
     sys.stderr.flush()
+    if find_place(os.environ):
+        end_now(code)
     return code

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -10,6 +14,7 @@ from pipeline.cli.failure import command_line, resumable
 from pipeline.cli.output import open_display
 from pipeline.cli.recipe import Overrides, RecipeFile
 from pipeline.cli.result import print_artifact, print_outcome
+from pipeline.cluster.place import find_place
 from pipeline.config import Recipe, Settings
 from pipeline.flow import STEPS, Flow
 from pipeline.recipe_keys import did_you_mean
@@ -44,9 +49,23 @@ Profile = Annotated[
 ]
 
 
-def with_profile(overrides: list[str] | None, profile: bool) -> list[str] | None:
-    """Return the overrides, with that of the flag."""
-    return [*(overrides or []), "runtime.profile=true"] if profile else overrides
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        metavar="N",
+        min=1,
+        help="Train in N processes of this machine; runtime.processes=N. Under torchrun, srun or an indexed Job, start "
+        "this command in each process instead.",
+    ),
+]
+
+
+def with_flags(overrides: list[str] | None, profile: bool, processes: int | None) -> list[str] | None:
+    """Return the overrides, with those of the flags."""
+    flags = ["runtime.profile=true"] if profile else []
+    flags += [f"runtime.processes={processes}"] if processes else []
+    return [*(overrides or []), *flags] or None
 
 
 def register(app: typer.Typer) -> None:
@@ -73,6 +92,7 @@ def run(
     ] = None,
     overrides: Overrides = None,
     profile: Profile = False,
+    processes: Processes = None,
     run_id: Annotated[
         str | None, typer.Option("--run-id", metavar="ID", help="Name of the run. Default: recipe and time.")
     ] = None,
@@ -86,7 +106,7 @@ def run(
     Example: tradewind run configs/icd10.yaml --task chapter --set pretrain.steps=200
     """
     display = open_display()
-    overrides = with_profile(overrides, profile)
+    overrides = with_flags(overrides, profile, processes)
 
     def resume() -> str:
         # What was computed anew before the failure is finished: go on from the step that failed.
@@ -97,8 +117,11 @@ def run(
         found = load_recipe(recipe, overrides or [])
     _check_tasks(found, tasks or [])
     with resumable(lambda: display.current or "run", resume):
+        if helps(found):
+            return
         flow = Flow.create(found, recipe, Settings(), run_id=run_id, trigger="cli")
-        outcome = flow.run(tasks or None, restart, display)
+        with crew_of(flow):
+            outcome = flow.run(tasks or None, restart, display)
     print_outcome(outcome, display.console)
 
 
@@ -117,29 +140,60 @@ def step(
     ] = None,
     overrides: Overrides = None,
     profile: Profile = False,
+    processes: Processes = None,
 ) -> None:
     """Run one step of a recipe on what the steps before it have left.
 
     Example: tradewind step evaluate configs/icd10.yaml --task chapter
     """
     display = open_display()
-    overrides = with_profile(overrides, profile)
+    overrides = with_flags(overrides, profile, processes)
     again = command_line("step", name, str(recipe), task=task, run=run_id, set=overrides)
     with resumable(lambda: "reading the recipe", lambda: again):
         found = load_recipe(recipe, overrides or [])
     chosen = _task_of(name, found, task)
     with resumable(lambda: display.current or f"step {name}", lambda: again):
+        if helps(found):
+            return
         if run_id is None:
             flow = Flow.create(found, recipe, Settings(), trigger="cli")
         else:
             flow = Flow.resume(run_id, Settings())
-        artifact = flow.step(name, chosen, display)
+        with crew_of(flow):
+            artifact = flow.step(name, chosen, display)
         if name == "publish" and chosen is not None:
             version = flow.register(chosen)
             display.console.print(f"{version.name} version {version.version} is the champion")
         if run_id is None:
             flow.store.runs.finish(flow.run_id, "succeeded")  # a run of this one step
     print_artifact(artifact, display.console)
+
+
+def helps(recipe: Recipe) -> bool:
+    """Be one of several processes that a launcher has started, unless this is the first; return whether it was."""
+    place = find_place(os.environ)
+    if place is None or not place.process_id:
+        return False
+    from pipeline.cluster.crew import follow
+
+    follow(place, recipe)
+    return True
+
+
+@contextmanager
+def crew_of(flow: Flow) -> Iterator[None]:
+    """Let the other processes that a launcher has started, if any, help the flow in the block to train."""
+    place = find_place(os.environ)
+    if place is None:
+        yield
+        return
+    from pipeline.cluster.crew import Crew
+
+    flow.crew = Crew(place, flow.recipe, logging.getLogger("tradewind").info)
+    try:
+        yield
+    finally:
+        flow.crew.close()
 
 
 def _task_of(step: str, recipe: Recipe, task: str | None) -> str | None:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
 from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
-from pipeline.config.running import GATE_METRICS, Airflow, Gate, Publish, Runtime
+from pipeline.config.running import GATE_METRICS, Airflow, Gate, Mesh, Publish, Ray, Runtime
 from pipeline.config.section import Fraction, Name, Section, Severity
 from pipeline.config.settings import Settings, resolve_secrets
 from pipeline.config.sources import Columns, FilesSource, Icd10Source, Source, SplitName, SqlSource
@@ -35,6 +35,7 @@ __all__ = [
     "Fraction",
     "Gate",
     "Icd10Source",
+    "Mesh",
     "Model",
     "Name",
     "NearDuplicates",
@@ -42,6 +43,7 @@ __all__ = [
     "Preprocess",
     "Pretrain",
     "Publish",
+    "Ray",
     "Recipe",
     "Runtime",
     "Section",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from pipeline.config.section import Fraction, Section
 
+Size = Annotated[int, Field(ge=-1)]
 GATE_METRICS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1")
 
 
@@ -35,6 +36,36 @@ class Publish(Section):
     )
 
 
+class Mesh(Section):
+    """Devices along each axis; the product is the number of devices, where one -1 stands for what the others leave."""
+
+    data: Size = Field(-1, description="each holds the whole model and takes a part of every batch")
+    fsdp: Size = Field(1, description="as `data`, but each holds only a part of the weights and of the optimizer")
+    model: Size = Field(1, description="tensor parallelism: each computes some of the heads, inner width and tokens")
+
+    @model_validator(mode="after")
+    def _one_is_the_rest(self) -> Mesh:
+        sizes = self.model_dump()
+        if list(sizes.values()).count(-1) > 1 or 0 in sizes.values():
+            raise ValueError(f"an axis is 1 or more, and -1 (whatever the others leave) stands once; got {sizes}")
+        return self
+
+
+class Ray(Section):
+    """The Ray cluster of `launcher: ray`, and what each process gets of it."""
+
+    address: str | None = Field(
+        None,
+        description="host:port, http://host:8265 or ray://host:port of the head; default: RAY_ADDRESS, else a cluster "
+        "started here for as long as the training lasts",
+    )
+    cpus_per_process: Annotated[float, Field(gt=0)] = Field(1.0, description="cores that a node sets aside for each")
+    gpus_per_process: Annotated[float, Field(ge=0)] = Field(0.0, description="GPUs that each gets, and no other uses")
+    max_failures: Annotated[int, Field(ge=0)] = Field(
+        3, description="losses of a process or node after which the job goes on by itself from the last checkpoint"
+    )
+
+
 class Runtime(Section):
     """How the recipe runs on this machine; of what is trained it changes rounding and the order of float sums."""
 
@@ -46,7 +77,24 @@ class Runtime(Section):
         description="`auto`, of either, measures a few steps of this model on this machine and says what it took",
     )
     micro_batch_size: PositiveInt | None = Field(
-        None, description="packed rows per forward pass; smaller needs less memory; default: the whole global batch"
+        None,
+        description="packed rows per forward pass on each device; smaller needs less memory; default: all of them",
+    )
+    mesh: Mesh = Field(Mesh(), description="how a training is spread over devices")
+    fsdp_gather: Literal["update", "micro_batch"] = Field(
+        "update",
+        description="with mesh.fsdp: weights are put together once an update, or in each micro-batch: less memory, "
+        "more traffic",
+    )
+    processes: PositiveInt = Field(
+        1, description="processes that train; on a machine with accelerators one can use all of them"
+    )
+    launcher: Literal["local", "ray"] = Field(
+        "local", description="where these processes are started: on this machine, or by a job on a Ray cluster"
+    )
+    ray: Ray = Field(Ray(), description="the cluster of `launcher: ray`")
+    start_seconds: Annotated[float, Field(gt=0)] = Field(
+        300.0, description="how long processes wait for one that does not come"
     )
     data_engine: Literal["local", "ray"] = Field(
         "local", description="where preprocessing runs: processes on this machine, or a Ray cluster; same bytes out"

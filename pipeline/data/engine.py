@@ -6,28 +6,24 @@ depend neither on the engine nor on the number of workers, and a run that was ki
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import socket
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pipeline.cluster.ray.nodes import connect, probe_in, require_shared
 from pipeline.config import Runtime
-from pipeline.errors import BackendError, Interrupted, StoreError
+from pipeline.errors import Interrupted
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Starting a process costs about as much as working on this much text.
 BYTES_PER_WORKER = 16 * 2**20
-# A cluster that does not take up a connection in this time is not there; Ray itself tries for minutes.
-CONNECT_SECONDS = 5.0
 
 
 class Engine(Protocol):
@@ -124,10 +120,11 @@ class RayEngine:
     """
 
     def __init__(self, workspace: Path, workers: int | None) -> None:
-        self.ray = _connect(os.environ.get("RAY_ADDRESS", ""))
+        self.ray = connect(os.environ.get("RAY_ADDRESS", ""))
         # With two for each core, none waits for work while an earlier block's result is waited for.
         self.tasks = workers or 2 * max(1, int(self.ray.cluster_resources().get("CPU", 1)))
-        self._require_shared(workspace)
+        with probe_in(workspace) as probe:
+            require_shared(self.ray, probe)
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Yield the function's result for every item, in the order of the items."""
@@ -158,67 +155,6 @@ class RayEngine:
                 "because its node ran out of memory. Run the same command again, which goes on where it stopped; if it "
                 "happens again, start the nodes with fewer cores (ray start --num-cpus), or set runtime.data_workers"
             ) from error
-
-    def _require_shared(self, workspace: Path) -> None:
-        """Raise unless every node that works has this package and sees a file that this process has written."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        def look(path: str) -> tuple[bool, str]:
-            """Sent as code, not by name: this is what runs where the package is not."""
-            try:
-                import pipeline.data.engine  # noqa: F401
-            except ImportError as error:
-                return False, str(error)
-            return Path(path).exists(), ""
-
-        nodes = [node for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-        places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-        remote = self.ray.remote(num_cpus=0)(look)
-        probe = workspace / f".probe-{uuid.uuid4().hex}"
-        probe.touch()
-        try:
-            seen = self.ray.get(
-                [remote.options(scheduling_strategy=place).remote(str(probe.absolute())) for place in places]
-            )
-        finally:
-            probe.unlink(missing_ok=True)
-        names = [node["NodeManagerAddress"] for node in nodes]
-        if lacking := {name: fault for name, (_, fault) in zip(names, seen, strict=True) if fault}:
-            raise BackendError(
-                f"the Ray nodes {', '.join(lacking)} cannot load this package: {next(iter(lacking.values()))}. Install "
-                "the same version of it on every node (pip install 'tradewind[cluster]')"
-            )
-        if blind := [name for name, (found, _) in zip(names, seen, strict=True) if not found]:
-            raise StoreError(
-                f"the Ray nodes {', '.join(blind)} do not see {workspace}; put the workspace on storage that every "
-                "node mounts at the same path (TRADEWIND_WORKSPACE)"
-            )
-
-
-def _connect(address: str) -> Any:
-    """Return the module `ray`, connected.
-
-    Raises:
-        BackendError: it is not installed, or no cluster answers at the address.
-    """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is loaded: no telemetry leaves the machine
-    try:
-        import ray
-    except ImportError as error:
-        raise BackendError(
-            "runtime.data_engine is ray, which is not installed; pip install 'tradewind[cluster]'"
-        ) from error
-    try:
-        if not ray.is_initialized():
-            if found := re.fullmatch(r"(?:ray://)?(.+):(\d+)/?", address):
-                socket.create_connection((found[1].strip("[]"), int(found[2])), CONNECT_SECONDS).close()
-            ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.WARNING)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise BackendError(
-            f"runtime.data_engine is ray, and no cluster answers at RAY_ADDRESS={address!r}: {error}. Start one (ray "
-            "start --head), or unset RAY_ADDRESS to start one here"
-        ) from error
-    return ray
 
 
 def _apply(function: Callable[[Item], Result], item: Item) -> Result:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
+from models.parallel import MeshShape
 from pipeline.config import Optimization, Runtime
 from pipeline.progress import Progress
 from pipeline.training.batches import BatchShape
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.loop import Cost, Evaluation, Learner, Trainer, Watch
+from pipeline.training.mesh import bring_home
 from pipeline.training.optimizer import make_optimizer, use_averages
 from pipeline.training.precision import dtype_policy, finish, prepare
 from pipeline.training.profile import TraceProfiler
@@ -33,6 +34,8 @@ def make_learner(
     total_steps: int,
     objective: Objective,
     precision: str,
+    mesh: MeshShape | None = None,
+    gather: Literal["update", "micro_batch"] = "update",
 ) -> Learner:
     """Return the built model with its optimizer and stepper.
 
@@ -43,10 +46,12 @@ def make_learner(
         total_steps: int. Updates.
         objective: Objective. What is minimised.
         precision: str. The recipe's, no `auto`.
+        mesh: MeshShape or None. Of the devices that the model was built on; None: one.
+        gather: str. The recipe's `runtime.fsdp_gather`.
     """
     prepare(model, precision)
     optimizer = make_optimizer(config, learning_rate, total_steps, model)
-    return Learner(model, optimizer, make_stepper(model, optimizer, objective))
+    return Learner(model, optimizer, make_stepper(model, optimizer, objective, mesh, gather))
 
 
 def make_trainer(
@@ -77,7 +82,8 @@ def make_trainer(
         spike_threshold: float. See `Watch`.
         cost: Cost. See `Watch`.
     """
-    identity = identity | {"backend": keras.backend.backend(), "steps": total_steps, **asdict(shape)}
+    identity = identity | {"backend": keras.backend.backend(), "steps": total_steps}
+    identity |= {"global_batch_size": shape.global_batch_size}
     identity |= config.model_dump(include={"optimizer", "schedule", "ema_decay"})
     checkpoints = Checkpoints(
         out / "checkpoints",
@@ -97,6 +103,10 @@ def make_trainer(
 
 
 def finish_learning(learner: Learner) -> None:
-    """Leave in the model what is judged and saved: the averaged weights where they are kept, no float8 scales."""
+    """Leave in the model what is judged and saved: the averaged weights where they are kept, no float8 scales.
+
+    Of several processes only the first has the weights afterwards.
+    """
     use_averages(learner.optimizer)
     finish(learner.model)
+    bring_home(learner.model)

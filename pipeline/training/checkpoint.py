@@ -8,6 +8,8 @@ syncing are a background thread's work, one checkpoint at a time, whose error is
 from __future__ import annotations
 
 import json
+import math
+import secrets
 import shutil
 import threading
 from collections.abc import Callable
@@ -21,7 +23,8 @@ import keras
 from pipeline.errors import CheckpointError
 from pipeline.store.files import FULL, full_disk, write_whole
 from pipeline.training.position import Figures, Position
-from pipeline.training.snapshot import DESCRIPTION, Snapshot, put, read_sound, take, write
+from pipeline.training.processes import from_first, largest, num_processes, process_id
+from pipeline.training.snapshot import DESCRIPTION, Snapshot, finish, put, read_sound, take, write_part
 
 BEST = "best.json"
 
@@ -59,6 +62,8 @@ class Checkpoints:
         self.keep = keep
         self.say = say
         self.stable_step = stable_step
+        self.process, self.processes = process_id(), num_processes()
+        self._attempt = self._begin()
         self._lock = threading.Lock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
@@ -95,15 +100,15 @@ class Checkpoints:
             CheckpointError: the newest checkpoint belongs to another architecture or recipe.
         """
         self.wait()
-        for path in reversed(self._all()):
-            if before is not None and _step(path) >= before:
-                continue
-            description = read_sound(path)
-            if description is None:
+        while (step := self._newest(before)) is not None:
+            before, path = step, self._path(step)
+            description = read_sound(path, self.process, self.processes)
+            if largest([description is None])[0]:
                 self.say(f"checkpoint {path.name} is damaged; trying the one before")
                 continue
+            assert description is not None
             self._check_identity(path, description["identity"])
-            put(path, model, optimizer)
+            put(path, model, optimizer, self.process)
             return _position(description)
         return Position()
 
@@ -134,6 +139,8 @@ class Checkpoints:
     def rewind(self, position: Position) -> None:
         """Make `position`, which stands where a checkpoint does, what that one says; drop the later ones."""
         self.wait()
+        if self.process:
+            return
         self._drop([path for path in self._all() if _step(path) > position.step])
         file = self._path(position.step) / DESCRIPTION
         write_whole(file, json.dumps(json.loads(file.read_text()) | {"position": asdict(position)}, indent=2))
@@ -142,7 +149,7 @@ class Checkpoints:
         """Keep the checkpoint of `step` from now on if `value` is the lowest so far."""
         self.wait()
         best = self.best()
-        if (best is None or value < best.value) and self._path(step).exists():
+        if self.process == 0 and (best is None or value < best.value) and self._path(step).exists():
             write_whole(self.folder / BEST, json.dumps(asdict(Best(step, value))))
 
     def best(self) -> Best | None:
@@ -162,20 +169,37 @@ class Checkpoints:
     def clear(self) -> None:
         """Remove every checkpoint, once the finished artifact stands."""
         self.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.process == 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, snapshot: Snapshot) -> None:
         final = self._path(snapshot.position.step)
-        draft = self.folder / f".{final.name}.draft"
+        draft = self.folder / f".{final.name}.{self._attempt}.draft"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write(snapshot, self.identity, draft, final)
+            write_part(snapshot, draft, self.process)
+            if self.process:
+                return
+            finish(snapshot, self.identity, draft, final, self.processes)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
         paths = self._all()
         later = [path for path in paths if path.name > final.name]  # damaged, or training would stand there
         self._drop([*later, *[path for path in paths if path not in later][: -self.keep]])
+
+    def _begin(self) -> str:
+        """Remove what a killed attempt left half-written; return a name for the drafts of this one, same for all."""
+        if self.process == 0:
+            for draft in self.folder.glob(".step-*.draft"):
+                shutil.rmtree(draft)
+        return f"{int(from_first([secrets.randbits(32)])[0]):08x}"
+
+    def _newest(self, before: int | None) -> int | None:
+        """Return the newest checkpoint's step, before `before` if given, as process 0 sees them; None without one."""
+        steps = [step for path in self._all() if (step := _step(path)) < (math.inf if before is None else before)]
+        found = int(from_first([max(steps, default=-1)])[0])
+        return None if found < 0 else found
 
     def _drop(self, paths: list[Path]) -> None:
         """Remove checkpoints, later ones than the present step first; best and stable stay unless they are those."""

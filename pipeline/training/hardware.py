@@ -43,6 +43,8 @@ PEAKS = {
     "TPU v5": (459.0, 459.0, 459.0),
     "TPU v4": (275.0, 275.0, 275.0),
 }
+# Precisions in which matrices are multiplied at the first of these, and activations take half the memory of float32.
+HALF = ("mixed_bfloat16", "mixed_float16", "float8")
 CGROUP = Path("/sys/fs/cgroup")
 
 

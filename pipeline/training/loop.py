@@ -15,6 +15,7 @@ from pipeline.training.batches import Batches
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.learner import Learner
 from pipeline.training.position import Position
+from pipeline.training.processes import process_id
 from pipeline.training.session import Session, Watch
 from pipeline.training.watch.evaluation import Evaluation, evaluate
 from pipeline.training.watch.failure import BAD_BATCH
@@ -58,7 +59,7 @@ class Trainer:
     def __init__(self, learner: Learner, checkpoints: Checkpoints, log: Path, progress: Progress, watch: Watch) -> None:
         self.learner = learner
         self.checkpoints = checkpoints
-        self.reporter = Reporter(MetricsLog(log), progress)
+        self.reporter = Reporter(MetricsLog(log, writes=process_id() == 0), progress)
         self.watch = watch
         self.standby = Standby(checkpoints)
 
@@ -95,5 +96,6 @@ class Trainer:
             self.reporter.progress.say(f"continuing at step {position.step}")
         position = position if position.step else start
         self.reporter.log.go_back(position.step)
-        (self.reporter.log.path.parent / BAD_BATCH).unlink(missing_ok=True)
+        if self.reporter.log.writes:
+            (self.reporter.log.path.parent / BAD_BATCH).unlink(missing_ok=True)
         return position

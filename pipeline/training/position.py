@@ -15,6 +15,7 @@ class Figures(NamedTuple):
     weight: float
     correct: float
     gradient_norm: float
+    tokens: float
 
     @property
     def mean_loss(self) -> float:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from models.cost import Memory, memory_estimate
-from models.size import Dimensions
+from models.parallel import DeviceMemory, MeshShape, Training, memory_per_device
 from pipeline.config import Optimization
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.errors import RecipeError, TrainingError
 from pipeline.store.files import Hasher, human_bytes
 from pipeline.training.optimizer import RATES
 
-HALF = ("mixed_bfloat16", "mixed_float16", "float8")
+ONE_DEVICE = MeshShape()
+HALF_BYTES = 2
 
 
 def check_rows(rows: ShardedRows, what: str, tokenizer: Path, vocabulary_size: int, max_sequence_length: int) -> None:
@@ -76,46 +76,24 @@ class Load:
     """What a training puts on a device.
 
     Attributes:
-        dimensions: Dimensions. Of the model.
-        vocabulary_size: int. Tokens.
-        rows: int. Of a micro-batch.
-        sequence_length: int. Tokens in a row.
-        predictions_per_token: float. As in `flops_per_token`.
-        optimizer: str. Its name in the recipe.
-        ema: bool. Whether an average of the weights is kept.
-        precision: str. A Keras dtype policy.
-        accelerated: bool. Whether it runs on a GPU or TPU, where half precision halves the activations; the processor's
-            programs keep most of them in float32.
-        fused_attention: bool. Whether the attention kernel keeps no scores.
+        training: Training. What is trained.
+        rows: int. Of a micro-batch, on the device.
+        mesh: MeshShape. The devices that share the model and the batch.
+        accelerated: bool. Whether they are GPUs or TPUs, where half precision would halve the activations; a
+            processor's programs keep most of them in float32.
     """
 
-    dimensions: Dimensions
-    vocabulary_size: int
+    training: Training
     rows: int
-    sequence_length: int
-    predictions_per_token: float = 1.0
-    optimizer: str = "adamw"
-    ema: bool = False
-    precision: str = "float32"
+    mesh: MeshShape = ONE_DEVICE
     accelerated: bool = False
-    fused_attention: bool = False
 
-    def memory(self, rows: int | None = None) -> Memory:
-        """Return the estimate, for another number of rows where one is given."""
-        return memory_estimate(
-            self.dimensions,
-            self.vocabulary_size,
-            rows or self.rows,
-            self.sequence_length,
-            self.predictions_per_token,
-            self.optimizer,
-            self.ema,
-            activation_bytes=2 if self.accelerated and self.precision in HALF else 4,
-            fused_attention=self.fused_attention,
-        )
+    def memory(self, rows: int | None = None) -> DeviceMemory:
+        """Return the estimate for one device, for another number of rows where one is given."""
+        return memory_per_device(self.training, self.mesh, rows or self.rows)
 
 
-def check_memory(load: Load, available: int) -> Memory:
+def check_memory(load: Load, available: int) -> DeviceMemory:
     """Return the estimate of the memory that training needs.
 
     Args:
@@ -128,9 +106,7 @@ def check_memory(load: Load, available: int) -> Memory:
     memory = load.memory()
     if memory.total <= available:
         return memory
-    parts = ", ".join(
-        f"{part} {human_bytes(getattr(memory, part))}" for part in ("weights", "gradients", "optimizer", "activations")
-    )
+    parts = ", ".join(f"{part} {human_bytes(size)}" for part, size in memory.parts().items())
     raise TrainingError(
         f"training needs about {human_bytes(memory.total)} of memory ({parts}), and {human_bytes(available)} are free; "
         f"{'; or '.join(_remedies(load, available))}"
@@ -144,7 +120,9 @@ def _remedies(load: Load, available: int) -> list[str]:
     if fitting:
         remedies.append(f"set runtime.micro_batch_size to {fitting}, which needs {_needed(load, fitting)}")
     remedies.append("choose a smaller model.size or preprocess.sequence_length")
-    if load.accelerated and load.precision not in HALF:
+    if load.mesh.data > 1:
+        remedies.append("give devices of runtime.mesh.data to fsdp, which shares weights and optimizer among them")
+    if load.accelerated and load.training.activation_bytes > HALF_BYTES:
         remedies.append("set runtime.precision to mixed_bfloat16")
     return remedies
 

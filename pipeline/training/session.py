@@ -11,12 +11,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from pipeline.errors import Interrupted
 from pipeline.training.batches import Batch, Batches
 from pipeline.training.position import Position
 from pipeline.training.prefetch import Unskipped, prefetched
+from pipeline.training.processes import Agreement, from_first
 from pipeline.training.watch.evaluation import Evaluation, evaluate
 from pipeline.training.watch.failure import bad_number, describe_rollback, endless_spikes
 from pipeline.training.watch.meter import Cost, Meter
@@ -84,6 +83,7 @@ class Session:
         self.stop = stop
         self.meter = Meter(start, self.watch.cost)
         self.slow = SlowUpdates()
+        self.agreement = Agreement()
         self.updates = 0
         self.profiling = False
         self.hopeless_until = 0
@@ -109,6 +109,7 @@ class Session:
         self.meter.move(position)
         with prefetched(Unskipped(self.batches, position), position.step, self.total) as stream:
             for step, batch in stream:
+                self.agreement.wish(self.stop.is_set(), self._save_is_overdue())
                 self._check_stop(step)
                 self._update(step, batch)
                 done = step + 1
@@ -125,10 +126,11 @@ class Session:
 
     def _update(self, step: int, batch: Batch) -> None:
         """Make one update, and wait for it when many, or long ones, are under way."""
-        if self.updates and not self.meter.pending:
+        # Not with several processes: each would save the state before another update.
+        if self.updates and not self.meter.pending and not self.agreement.several:
             self.standby.hold(self.meter.pace, lambda: self.learner.snapshot(self.meter.position(step)))
         self._profile()
-        self.meter.add(self.learner.stepper.update(batch), int(np.count_nonzero(batch["segment_ids"])))
+        self.meter.add(self.learner.stepper.update(batch))
         self.updates += 1
         pace = self.meter.pace
         if pace is None or pace * len(self.meter.pending) > SECONDS_IN_FLIGHT:
@@ -187,7 +189,10 @@ class Session:
         if done == self.checkpoints.stable_step or (evaluation and evaluation.due(done, self.total)):
             return True
         in_time = done % STEPS_PER_REPORT == 0 and done < self.total
-        return in_time and time.monotonic() - self.saved_at > self.watch.checkpoint_seconds
+        return in_time and (self.agreement.save if self.agreement.several else self._save_is_overdue())
+
+    def _save_is_overdue(self) -> bool:
+        return time.monotonic() - self.saved_at > self.watch.checkpoint_seconds
 
     def _save(self, done: int) -> None:
         self._settle(done)
@@ -197,7 +202,7 @@ class Session:
 
     def _check_stop(self, done: int) -> None:
         """Raise Interrupted when training shall stop, once its state is saved."""
-        if not self.stop.is_set():
+        if not (self.agreement.stop if self.agreement.several else self.stop.is_set()):
             return
         self.standby.attend()
         if done > self.saved_step:
@@ -210,12 +215,19 @@ class Session:
         evaluation = self.watch.evaluation
         if evaluation is None or not evaluation.due(done, self.total):
             return
-        self.validation = self.reporter.log.validation(done)
-        if self.validation is None:
+        known = self.reporter.log.validation(done)
+        found, loss, accuracy = from_first([bool(known), *(known or {"loss": 0.0, "accuracy": 0.0}).values()])
+        if found:
+            self.validation = {"loss": loss, "accuracy": accuracy}
+        else:
             self.checkpoints.wait()
-            self.validation = evaluate(
-                self.learner.stepper, evaluation.batches(), after_batch=lambda: self._check_stop(done)
-            )
+
+            def after_batch() -> None:
+                if self.agreement.several:
+                    self.agreement.wish(self.stop.is_set(), save=False)
+                self._check_stop(done)
+
+            self.validation = evaluate(self.learner.stepper, evaluation.batches(), after_batch)
             self.checkpoints.mark_best(done, self.validation["loss"])
             self.reporter.validated(done, self.validation)
         self.meter.restart()

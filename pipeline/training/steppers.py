@@ -9,13 +9,14 @@ micro-batch. Dividing the loss rather than its gradient costs nothing, and keeps
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import keras
 from keras import ops
 
 from models.objectives import Sums
 from models.packed import Tensor
+from models.parallel import MeshShape
 from pipeline.training.batches import Batch
 
 Objective = Callable[[keras.Model, dict[str, Tensor], bool], Sums]
@@ -29,12 +30,14 @@ class Update(NamedTuple):
         weight: Tensor. Their number.
         correct: Tensor. How many of them were answered right.
         gradient_norm: Tensor. Global norm of the mean gradient, before clipping; not finite when float16 overflowed.
+        tokens: Tensor. How many tokens the global batch had.
     """
 
     loss: Tensor
     weight: Tensor
     correct: Tensor
     gradient_norm: Tensor
+    tokens: Tensor
 
 
 class Stepper(Protocol):
@@ -53,8 +56,21 @@ class Stepper(Protocol):
         """Take the state from the Keras variables of model and optimizer."""
 
 
-def make_stepper(model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> Stepper:
+def make_stepper(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    objective: Objective,
+    shape: MeshShape | None = None,
+    gather: Literal["update", "micro_batch"] = "update",
+) -> Stepper:
     """Return the stepper of the backend that Keras runs on.
+
+    Args:
+        model: keras.Model. Built.
+        optimizer: keras.optimizers.Optimizer. Built for the model.
+        objective: callable. What is minimised.
+        shape: MeshShape or None. Of the devices, which the backend must be able to train on; None: one.
+        gather: str. See `JaxStepper`.
 
     Raises:
         ValueError: Keras runs on a backend that has none.
@@ -63,7 +79,7 @@ def make_stepper(model: keras.Model, optimizer: keras.optimizers.Optimizer, obje
         case "jax":
             from pipeline.training.jax_stepper import JaxStepper
 
-            return JaxStepper(model, optimizer, objective)
+            return JaxStepper(model, optimizer, objective, shape, gather)
         case "tensorflow":
             from pipeline.training.tensorflow_stepper import TensorFlowStepper
 
@@ -80,6 +96,13 @@ def loss_factor(batch: dict[str, Tensor], optimizer: keras.optimizers.Optimizer)
     """Return the factor of a micro-batch's summed loss: the loss scale over the weight of the global batch."""
     weight = ops.sum(ops.cast(batch["weights"], "float32"))
     return optimizer.scale_loss(1.0 / ops.where(weight > 0, weight, 1.0))
+
+
+def token_count(batch: dict[str, Tensor]) -> Tensor:
+    """Return how many tokens a batch has that are no padding; of one without tokens, the weight of its items."""
+    if "segment_ids" in batch:
+        return ops.sum(ops.cast(batch["segment_ids"] > 0, "float32"))
+    return ops.sum(ops.cast(batch["weights"], "float32"))
 
 
 def replaces_variable(variable: keras.Variable) -> bool:

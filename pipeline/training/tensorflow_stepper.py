@@ -10,7 +10,7 @@ import tensorflow as tf
 from models.objectives import Sums
 from pipeline.training.batches import Batch
 from pipeline.training.optimizer import averages
-from pipeline.training.steppers import Objective, Update, loss_factor, replaces_variable
+from pipeline.training.steppers import Objective, Update, loss_factor, replaces_variable, token_count
 
 
 class TensorFlowStepper:
@@ -50,7 +50,7 @@ class TensorFlowStepper:
             sums = tuple(total + value for total, value in zip(sums, new_sums, strict=True))
         norm = tf.linalg.global_norm([g for g, largest in zip(gradients, replaced, strict=True) if not largest]) / scale
         self.optimizer.apply(gradients, variables)
-        return (*sums, norm)
+        return (*sums, norm, token_count(batch))
 
     def _differentiate(self, micro_batch: dict[str, tf.Tensor], factor: tf.Tensor) -> tuple[Sums, list[tf.Tensor]]:
         variables = [v.value for v in self.model.trainable_variables]

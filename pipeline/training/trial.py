@@ -11,8 +11,9 @@ from models.objectives import token_prediction
 from models.size import Dimensions
 from pipeline.backbone import build_language_model
 from pipeline.config import Pretrain
+from pipeline.targets import embedding_rows
 from pipeline.training.batches import Batch, BatchShape
-from pipeline.training.batches.objective import embedding_rows, synthetic_batch
+from pipeline.training.batches.objective import synthetic_batch
 from pipeline.training.optimizer import make_optimizer
 from pipeline.training.precision import dtype_policy, prepare
 from pipeline.training.steppers import Stepper, make_stepper

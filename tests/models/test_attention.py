@@ -13,11 +13,11 @@ POSITIONS = np.array([[0, 7, 4], [9, 3, 3]], np.int32)
 def reference_attention(layer: Attention, hidden, source, mask, positions=None, source_positions=None) -> np.ndarray:
     """softmax(Q K^T / sqrt(d)) V head by head, in float64, from the papers' formulas."""
     d, heads, shared = layer.head_dim, layer.num_heads, layer.num_key_value_heads
-    query_kernel, key_value_kernel, output = (
-        weights_of(part) for part in (layer.query, layer.key_value, layer.output_projection)
+    query_kernel, key_kernel, value_kernel, output = (
+        weights_of(part) for part in (layer.query, layer.key, layer.value, layer.output_projection)
     )
     queries = hidden.astype(np.float64) @ query_kernel
-    keys, values = np.split(source.astype(np.float64) @ key_value_kernel, 2, axis=-1)
+    keys, values = (source.astype(np.float64) @ kernel for kernel in (key_kernel, value_kernel))
     mixed = []
     for head in range(heads):
         group = head // (heads // shared)
@@ -115,7 +115,7 @@ def test_a_query_that_sees_nothing_does_no_harm() -> None:
     mask[0, :, 3] = False
     expected = layer(hidden, hidden, np.ones_like(mask))
     actual = keras.ops.convert_to_numpy(layer(hidden, hidden, mask))
-    value = np.split(hidden[0] @ weights_of(layer.key_value), 2, axis=-1)[1].mean(axis=0)
+    value = (hidden[0] @ weights_of(layer.value)).mean(axis=0)
     shared = value.reshape(layer.num_key_value_heads, layer.head_dim)
     blind = np.repeat(shared, 2, axis=0).reshape(-1) @ weights_of(layer.output_projection)
     assert_close(actual[0, 3], blind)

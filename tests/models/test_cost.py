@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from models.backbones import Decoder, Encoder, EncoderDecoder
-from models.cost import block_kernels, flops_per_token, memory_estimate, optimizer_slots, parameters
+from models.cost import block_kernels, flops_per_token, optimizer_slots, parameters
 from models.explain import explain
 from models.language_models import CausalLanguageModel, MaskedLanguageModel, SpanLanguageModel
 from models.objectives import weighted_cross_entropy
+from models.parallel import DeviceMemory, MeshShape, Training, memory_per_device
 from models.size import derive_dimensions
 
 BACKEND = keras.backend.backend()
@@ -116,6 +117,10 @@ def test_the_optimizer_keeps_what_is_estimated(name) -> None:
     optimizer.build(model.trainable_variables)
     slots = sum(int(np.prod(v.shape)) for v in optimizer.variables if len(v.shape))
     assert optimizer_slots(dimensions, VOCABULARY, name) == slots
+
+
+def memory_estimate(dimensions, vocabulary_size, rows, length, share=1.0, **options) -> DeviceMemory:
+    return memory_per_device(Training(dimensions, vocabulary_size, length, share, **options), MeshShape(), rows)
 
 
 def test_an_average_of_the_weights_and_gradients_cost_as_much_as_the_weights() -> None:

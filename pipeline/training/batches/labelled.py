@@ -32,13 +32,13 @@ class LabelledBatches:
 
     def batch(self, step: int) -> Batch:
         """Return token_ids, segment_ids (.., seq) and targets, weights (.., segments_per_row)."""
-        numbers = self._numbers(step)
+        numbers = self._numbers(step)[self.shape.positions]
         return self._label(numbers, np.ones(len(numbers), bool))
 
     def in_order(self) -> Iterator[Batch]:
         """Yield every row once."""
         for start in range(0, len(self.rows), self.shape.global_batch_size):
-            numbers = np.arange(start, start + self.shape.global_batch_size)
+            numbers = start + self.shape.positions
             yield self._label(numbers % len(self.rows), numbers < len(self.rows))
 
     def describe(self, step: int) -> list[dict[str, Any]]:

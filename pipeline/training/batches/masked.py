@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.data.tokens.packing import PackedRows
-from pipeline.training.batches.order import Batch, CorpusBatches
+from pipeline.targets import num_masked
+from pipeline.training.batches.order import Batch, CorpusBatches, RowRandom
 
 
 @dataclass(frozen=True)
@@ -20,18 +21,18 @@ class MaskedBatches(CorpusBatches):
 
     mask_fraction: float
 
-    def make(self, rows: PackedRows, random: np.random.Generator) -> Batch:
+    def make(self, rows: PackedRows, random: RowRandom) -> Batch:
         """Return token_ids, segment_ids (rows, seq) and positions, targets, weights (rows, predictions)."""
         tokens = rows.token_ids.astype(np.int32)
-        predictions = max(1, round(self.mask_fraction * tokens.shape[1]))
+        predictions = num_masked(tokens.shape[1], self.mask_fraction)
         ordinary = self.vocabulary.ordinary()
         eligible = ordinary[tokens] & (rows.segment_ids > 0)
-        score = np.where(eligible, random.random(tokens.shape, dtype=np.float32), 2.0)
+        score = np.where(eligible, random.uniform(tokens.shape[1]), 2.0)
         positions = np.sort(np.argpartition(score, predictions - 1, axis=1)[:, :predictions], axis=1)
         weights = np.take_along_axis(eligible, positions, axis=1)
         targets = np.take_along_axis(tokens, positions, axis=1)
-        fate = random.random(positions.shape, dtype=np.float32)
-        strangers = random.choice(np.flatnonzero(ordinary), positions.shape)
+        fate = random.uniform(predictions)
+        strangers = random.choice(np.flatnonzero(ordinary), predictions)
         shown = np.where(fate < 0.8, self.vocabulary.mask, np.where(fate < 0.9, strangers, targets))
         np.put_along_axis(tokens, positions, np.where(weights, shown, targets).astype(np.int32), axis=1)
         return {

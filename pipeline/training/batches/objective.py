@@ -12,8 +12,8 @@ from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.training.batches.causal import CausalBatches
 from pipeline.training.batches.masked import MaskedBatches
-from pipeline.training.batches.order import Batch, BatchShape, CorpusBatches
-from pipeline.training.batches.spans import SpanBatches, num_sentinels
+from pipeline.training.batches.order import Batch, BatchShape, CorpusBatches, RowRandom
+from pipeline.training.batches.spans import SpanBatches
 
 
 def corpus_batches(
@@ -31,13 +31,6 @@ def corpus_batches(
     raise ValueError(f"architecture is {architecture!r}; it must be encoder, decoder or encoder_decoder")
 
 
-def embedding_rows(architecture: str, config: Pretrain, vocabulary_size: int, sequence_length: int) -> int:
-    """Return how many ids the model embeds: the tokenizer's, and the sentinels of an encoder-decoder behind them."""
-    if architecture != "encoder_decoder":
-        return vocabulary_size
-    return vocabulary_size + num_sentinels(sequence_length, config.mask_fraction, config.span_length)
-
-
 def synthetic_batch(
     architecture: str, config: Pretrain, shape: BatchShape, vocabulary_size: int, sequence_length: int
 ) -> Batch:
@@ -49,5 +42,5 @@ def synthetic_batch(
         random.integers(3, vocabulary_size, size), np.ones(size, np.int32), np.zeros((size[0], 1), np.int32)
     )
     nothing: Any = None
-    made = corpus_batches(architecture, config, nothing, shape, vocabulary, seed=0).make(rows, random)
+    made = corpus_batches(architecture, config, nothing, shape, vocabulary, seed=0).make(rows, RowRandom.of([0], shape))
     return {name: shape.fold(array) for name, array in made.items()}

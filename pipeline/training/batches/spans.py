@@ -7,12 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.data.tokens.packing import PackedRows
-from pipeline.training.batches.order import Batch, CorpusBatches
-
-
-def num_sentinels(sequence_length: int, mask_fraction: float, span_length: float) -> int:
-    """Return how many spans a row loses, and so how many sentinels stand behind the tokenizer's ids."""
-    return max(1, round(sequence_length * mask_fraction / span_length))
+from pipeline.targets import decoder_length, num_sentinels
+from pipeline.training.batches.order import Batch, CorpusBatches, RowRandom
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class SpanBatches(CorpusBatches):
     mask_fraction: float
     span_length: float
 
-    def make(self, rows: PackedRows, random: np.random.Generator) -> Batch:
+    def make(self, rows: PackedRows, random: RowRandom) -> Batch:
         """Return the arrays of an encoder-decoder.
 
         token_ids and segment_ids are (rows, seq); decoder_token_ids, decoder_segment_ids, targets and weights are
@@ -38,7 +34,7 @@ class SpanBatches(CorpusBatches):
         """
         rows_number, seq = rows.token_ids.shape
         spans = num_sentinels(seq, self.mask_fraction, self.span_length)
-        width = round(seq * self.mask_fraction) + spans  # of the decoder: every lost token, and every sentinel
+        width = decoder_length(seq, self.mask_fraction, self.span_length)
         pad = self.vocabulary.pad
         batch = {
             "token_ids": np.full((rows_number, seq), pad, np.int32),
@@ -48,9 +44,9 @@ class SpanBatches(CorpusBatches):
             "targets": np.full((rows_number, width), pad, np.int32),
             "weights": np.zeros((rows_number, width), np.float32),
         }
-        for row in range(rows_number):
+        for row, own in enumerate(random.by_row()):
             tokens, segments = rows.token_ids[row].astype(np.int32), rows.segment_ids[row].astype(np.int32)
-            lost = self._lost(tokens, segments, spans, random)
+            lost = self._lost(tokens, segments, spans, own)
             for name, values in self._corrupt(tokens, segments, lost, width).items():
                 batch[name][row, : len(values)] = values
         return batch

@@ -15,19 +15,25 @@ class MetricsLog:
 
     Args:
         path: Path. The file.
+        writes: bool. Whether this process writes it; of several, one does and the others read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writes: bool = True) -> None:
         self.path = path
+        self.writes = writes
 
     def go_back(self, step: int) -> None:
         """Drop the lines after `step`, and what a killed process left of one."""
+        if not self.writes:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in self._lines() if line["step"] <= step]
         write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append one line."""
+        if not self.writes:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 

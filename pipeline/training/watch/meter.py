@@ -68,23 +68,23 @@ class Meter:
     def restart(self) -> None:
         """Leave out the time since the last reading."""
         self.pending: list[Update] = []
-        self._pending_tokens = 0
         self._started = time.monotonic()
 
-    def add(self, update: Update, tokens: int) -> None:
-        """Take in one update of so many tokens."""
+    def add(self, update: Update) -> None:
+        """Take in one update."""
         self.pending.append(update)
-        self._pending_tokens += tokens
 
     def settle(self, timed: bool = True) -> None:
         """Wait for the updates taken in and read them; `timed=False` leaves them out of speed and chronometer."""
-        self.window += [Figures(*(float(value) for value in update)) for update in self.pending]
+        read = [Figures(*(float(value) for value in update)) for update in self.pending]
+        self.window += read
         seconds = time.monotonic() - self._started
         if timed and self.pending:
             self.seconds += seconds
-            self.tokens += self._pending_tokens
+            tokens = int(sum(figures.tokens for figures in read))
+            self.tokens += tokens
             self._open_seconds += seconds
-            self._open_tokens += self._pending_tokens
+            self._open_tokens += tokens
             self._open_updates += len(self.pending)
             self.pace = seconds / len(self.pending)
         self.restart()

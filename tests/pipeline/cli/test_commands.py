@@ -22,7 +22,19 @@ tasks:
   tone:
     data: {source: notes, label: tone}
 """
-COMMANDS = ["run", "step", "predict", "runs", "show", "gc", "airflow", "recipe schema", "recipe show", "recipe check"]
+COMMANDS = [
+    "run",
+    "step",
+    "plan",
+    "predict",
+    "runs",
+    "show",
+    "gc",
+    "airflow",
+    "recipe schema",
+    "recipe show",
+    "recipe check",
+]
 
 
 @pytest.fixture

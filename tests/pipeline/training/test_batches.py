@@ -6,6 +6,7 @@ from pipeline.data.tokens.packing import PackedRows, pack
 from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.shards import ShardedRows, write_index, write_shards
 from pipeline.data.tokens.vocabulary import Vocabulary
+from pipeline.targets import embedding_rows
 from pipeline.training.batches import (
     BatchShape,
     CausalBatches,
@@ -14,7 +15,7 @@ from pipeline.training.batches import (
     SpanBatches,
     shuffled_rows,
 )
-from pipeline.training.batches.objective import corpus_batches, embedding_rows, synthetic_batch
+from pipeline.training.batches.objective import corpus_batches, synthetic_batch
 
 VOCABULARY, LENGTH, FIRST, MASK_ID = 500, 32, 3, 2
 WORDS = Vocabulary(VOCABULARY, pad=0, start=1, mask=MASK_ID, separator=1, special=frozenset({0, 1, 2}))
@@ -277,3 +278,49 @@ def test_a_synthetic_batch_has_the_shapes_of_a_real_one(rows, architecture) -> N
     assert {name: (a.shape, a.dtype) for name, a in made.items()} == {n: (a.shape, a.dtype) for n, a in real.items()}
     ids = embedding_rows(architecture, config, VOCABULARY, LENGTH)
     assert max(array.max() for name, array in made.items() if "token" in name or name == "targets") < ids
+
+
+def of_each_kind(rows: ShardedRows, shape: BatchShape) -> list:
+    labels = np.arange(int(rows.take(np.arange(len(rows))).documents.max()) + 1) % 3
+    return [
+        MaskedBatches(rows, shape, WORDS, mask_fraction=0.2, seed=3),
+        CausalBatches(rows, shape, WORDS, seed=3),
+        SpanBatches(rows, shape, WORDS, seed=3, mask_fraction=0.25, span_length=2.0),
+        LabelledBatches(rows, labels, rows.segments_per_row, shape, seed=3),
+    ]
+
+
+@pytest.mark.parametrize("kind", range(4), ids=["masked", "causal", "spans", "labelled"])
+def test_what_several_processes_make_is_the_batch_that_one_makes(rows, kind) -> None:
+    """With its masks and lost spans, and each reads its own rows only."""
+    whole = of_each_kind(rows, BatchShape(8, 4))[kind]
+    first, second = (of_each_kind(rows, BatchShape(8, 4, own))[kind] for own in (slice(0, 1), slice(1, 4)))
+    taken: list[int] = []
+    for batches in (first, second):
+        object.__setattr__(batches, "rows", Listener(batches.rows, taken))
+    for step in range(3):
+        expected = whole.batch(step)
+        parts = [first.batch(step), second.batch(step)]
+        for name, array in expected.items():
+            together = np.concatenate([part[name] for part in parts], axis=1)
+            np.testing.assert_array_equal(together, array, err_msg=name)
+        assert sorted(taken) == sorted(shuffled_rows(step, 8, len(rows), seed=3))
+        taken.clear()
+    for expected, *parts in zip(whole.in_order(), first.in_order(), second.in_order(), strict=True):
+        for name, array in expected.items():
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts], axis=1), array, err_msg=name)
+
+
+class Listener:
+    """Rows that remember which of them were read."""
+
+    def __init__(self, rows: ShardedRows, taken: list[int]) -> None:
+        self.rows = rows
+        self.taken = taken
+
+    def take(self, numbers: np.ndarray):
+        self.taken += [int(number) for number in numbers]
+        return self.rows.take(numbers)
+
+    def __len__(self) -> int:
+        return len(self.rows)

@@ -29,7 +29,7 @@ def fill(training, value: float) -> None:
 
 
 def position_at(step: int) -> Position:
-    window = (Figures(step + 0.1, 3.0, 1.0, 0.7), Figures(step + 0.2, 2.0, 0.0, float("inf")))
+    window = (Figures(step + 0.1, 3.0, 1.0, 0.7, 9.0), Figures(step + 0.2, 2.0, 0.0, float("inf"), 9.0))
     return Position(step, step / 8, 7 * step, 0.1, None, window, (2.5, 1 / 3), ((5, 9), (12, 14)), 1, 40)
 
 
@@ -66,13 +66,13 @@ def test_everything_comes_back(checkpoints, dropout_training, said) -> None:
 def test_what_is_saved_is_the_state_of_the_call_whatever_trains_on_meanwhile(
     checkpoints, dropout_training, monkeypatch
 ) -> None:
-    go, write = threading.Event(), snapshot.write
+    go, write = threading.Event(), snapshot.write_part
 
     def late(*arguments) -> None:
         assert go.wait(60)
         write(*arguments)
 
-    monkeypatch.setattr("pipeline.training.checkpoint.write", late)
+    monkeypatch.setattr("pipeline.training.checkpoint.write_part", late)
     save(checkpoints, dropout_training, 10)
     fill(dropout_training, 11)
     go.set()
@@ -158,7 +158,9 @@ def test_a_half_written_draft_is_ignored_and_written_over(checkpoints, dropout_t
     shutil.copytree(checkpoints.folder / "step-00000010", draft)
     assert restore(checkpoints, dropout_training)[0].step == 10
     save(checkpoints, dropout_training, 20)
-    assert names(checkpoints) == ["step-00000010", "step-00000020"]
+    checkpoints.wait()
+    again = Checkpoints(checkpoints.folder, checkpoints.identity, 2, said.append)
+    assert names(again) == ["step-00000010", "step-00000020"]
     assert said == []
 
 
@@ -205,17 +207,19 @@ def test_a_start_that_does_not_fit_or_is_damaged_is_refused_and_changes_nothing(
     with np.load(stable / "variables.npz") as stored:
         values = dict(stored)
     random = values.pop("random")
-    state = snapshot.Snapshot(position_at(20), [values[name] for name in sorted(values)], random)
+    state = snapshot.Snapshot(position_at(20), values, random)
 
-    def written(values: list[np.ndarray]):
+    def written(values: dict[str, np.ndarray]):
         folder = tmp_path / f"other{len(values)}"
-        snapshot.write(snapshot.Snapshot(state.position, values, state.random), {}, tmp_path / "draft", folder)
+        part = snapshot.Snapshot(state.position, values, state.random)
+        snapshot.write_part(part, tmp_path / "draft", 0)
+        snapshot.finish(part, {}, tmp_path / "draft", folder, 1)
         return folder
 
-    with pytest.raises(CheckpointError, match=rf"holds {len(state.values) - 1} variables; .* have {len(state.values)}"):
-        Checkpoints.load(written(state.values[:-1]), model, optimizer)
+    with pytest.raises(CheckpointError, match=rf"holds {len(values) - 1} variables; .* have {len(values)}"):
+        Checkpoints.load(written(dict(list(values.items())[:-1])), model, optimizer)
     with pytest.raises(CheckpointError, match=r"has the shape \(3, 3\) for "):
-        Checkpoints.load(written([np.zeros((3, 3)), *state.values[1:]]), model, optimizer)
+        Checkpoints.load(written(values | {"00000": np.zeros((3, 3))}), model, optimizer)
     cut(stable)
     for path in (stable, tmp_path / "nowhere"):
         with pytest.raises(CheckpointError, match=r"is no whole checkpoint: expected checkpoint\.json"):

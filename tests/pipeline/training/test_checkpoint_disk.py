@@ -29,7 +29,7 @@ optimizer = make_optimizer(Pretrain(), 0.1, 100, model)
 class Counting:
     def update(self, batch):
         model.layers[0].bias.assign(model.layers[0].bias + 1.0)
-        return Update(1.0, 1.0, 0.0, 1.0)
+        return Update(1.0, 1.0, 0.0, 1.0, 1.0)
 
     def write_back(self): pass
     def read_in(self): pass

@@ -241,7 +241,7 @@ def test_sigterm_within_a_long_update_saves_the_state_before_it(
     assert [snapshot.position.step for snapshot in taken] == [3, 4]
     assert [len(snapshot.position.window) for snapshot in taken] == [2, 3]
     for snapshot, values in zip(taken, expected[2:], strict=True):
-        for found, wanted in zip(snapshot.values, values, strict=True):
+        for found, wanted in zip(snapshot.values.values(), values, strict=True):
             np.testing.assert_array_equal(found, wanted)
     assert steps_on_disk(tmp_path) == [3, 4]
 

@@ -4,7 +4,6 @@ import pytest
 from tiny_models import Training, make_masked_model, unequal_batch
 
 from pipeline.config import Pretrain
-from pipeline.training.muon import matrices_in
 from pipeline.training.optimizer import default_learning_rate, learning_rate_at, make_optimizer, use_averages
 
 RATE, DECAY = 0.01, 0.1
@@ -45,36 +44,28 @@ def test_muon_takes_the_kernels_of_the_blocks_and_adamw_the_rest() -> None:
     heads = [path for path in kernels if "transform" in path]
     assert len(heads) == 1
     assert by_muon == [path for path in kernels if path not in heads]
-    assert len(by_muon) == 5  # of one block: query, key and value, output, gate and value, output
-    assert len(model.trainable_variables) == 14
-    matrices = {path.split("/")[-2]: matrices_in(v) for v in model.trainable_variables if (path := v.path) in by_muon}
-    assert matrices == {"query": 1, "key_value": 2, "output": 1, "gate_value": 2}
+    assert [path.split("/")[-2] for path in by_muon] == ["query", "key", "value", "output", "gate", "input", "output"]
+    assert len(model.trainable_variables) == 16
 
 
-def test_muon_orthogonalises_each_matrix_of_a_kernel_by_itself() -> None:
+def test_muon_orthogonalises_each_kernel() -> None:
     model = make_masked_model()
     config = Pretrain(optimizer="muon", clip_norm=None, weight_decay=0.0, warmup_fraction=0.0, schedule="constant")
     optimizer = make_optimizer(config, RATE, 10, model)
     random = np.random.default_rng(0)
     gradients = {v.path: random.normal(size=v.shape) for v in model.trainable_variables}
-    for path, gradient in gradients.items():
-        if path.endswith("gate_value/kernel"):
-            gradient[:, : gradient.shape[1] // 2] *= 1000  # which would leave nothing of the other half
     before = weights(model)
     apply(optimizer, list(gradients.values()))
     after = weights(model)
     for path, gradient in gradients.items():
         if "block" not in path or not path.endswith("kernel"):
             continue
-        number = 2 if "key_value" in path or "gate_value" in path else 1
-        changes = np.split(before[path] - after[path], number, axis=1)
-        for matrix, change in zip(np.split(gradient, number, axis=1), changes, strict=True):
-            left, _, right = np.linalg.svd(matrix, full_matrices=False)
-            step = change / (RATE * 0.2 * np.sqrt(max(matrix.shape)))
-            singular = np.diag(left.T @ step @ right.T)  # of the nearest orthogonal matrix all would be 1
-            assert singular.min() > 0.3, path
-            assert singular.max() < 1.3, path
-            np.testing.assert_allclose(step, left * singular @ right, atol=2e-3, err_msg=path)
+        left, _, right = np.linalg.svd(gradient, full_matrices=False)
+        step = (before[path] - after[path]) / (RATE * 0.2 * np.sqrt(max(gradient.shape)))
+        singular = np.diag(left.T @ step @ right.T)  # of the nearest orthogonal matrix all would be 1
+        assert singular.min() > 0.3, path
+        assert singular.max() < 1.3, path
+        np.testing.assert_allclose(step, left * singular @ right, atol=2e-3, err_msg=path)
 
 
 def test_the_updates_of_muon_are_as_large_as_those_of_adamw() -> None:

@@ -131,7 +131,7 @@ def test_the_scales_of_float8_are_those_of_the_largest_micro_batch(float8_traini
         float8_training.restart()
         float8_training.update(unequal_batch(micro_batches), 1)
         found[micro_batches] = scales(float8_training)
-    assert len(found[1]) == 36  # two for each of inputs, kernel and output gradient, of six dense layers
+    assert len(found[1]) == 48  # two for each of inputs, kernel and output gradient, of eight dense layers
     assert max(float(value.max()) for value in found[1]) > 0.5
     for whole, folded in zip(found[1], found[4], strict=True):
         np.testing.assert_allclose(folded, whole, rtol=2e-2)  # the largest number in bfloat16
@@ -142,7 +142,7 @@ def test_a_model_trained_in_float8_ends_as_an_ordinary_one(precision, tmp_path) 
     model = make_masked_model(seed=1)
     before = [np.array(v) for v in model.get_weights()]
     prepare(model, "float8")
-    assert len(model.get_weights()) == len(before) + 36
+    assert len(model.get_weights()) == len(before) + 48
     finish(model)
     model.save_weights(tmp_path / "model.weights.h5")
     precision("float32")

@@ -10,13 +10,15 @@ from pydantic import ValidationError
 from tiny_models import make_corpus
 from tiny_steps import make_tokens
 
+from models.parallel import MeshShape, Training
 from models.size import derive_dimensions
 from pipeline.config import Pretrain
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.errors import RecipeError, TrainingError
 from pipeline.training.preflight import Load, check_memory, check_optimization, check_rows
 
-LOAD = Load(derive_dimensions("tiny"), 1000, rows=64, sequence_length=128)
+TRAINING = Training(derive_dimensions("tiny"), 1000, 128)
+LOAD = Load(TRAINING, rows=64)
 
 
 @pytest.fixture
@@ -122,9 +124,17 @@ def test_too_little_memory_is_told_with_what_would_fit() -> None:
 
 
 def test_where_no_batch_fits_none_is_offered() -> None:
-    load = replace(LOAD, accelerated=True, fused_attention=True)
+    load = replace(LOAD, training=replace(TRAINING, fused_attention=True), accelerated=True)
     with pytest.raises(TrainingError) as caught:
         check_memory(load, 2_000_000)
     assert "micro_batch_size" not in str(caught.value)
     assert "set runtime.precision to mixed_bfloat16" in str(caught.value)
-    assert replace(load, precision="mixed_bfloat16").memory().activations * 2 == load.memory().activations
+    half = replace(load, training=replace(load.training, activation_bytes=2))
+    assert half.memory().activations * 2 == load.memory().activations
+
+
+def test_devices_that_each_hold_the_whole_model_are_told_to_share_it() -> None:
+    load = replace(LOAD, mesh=MeshShape(data=4))
+    with pytest.raises(TrainingError, match=r"give devices of runtime\.mesh\.data to fsdp"):
+        check_memory(load, 1)
+    assert replace(load, mesh=MeshShape(fsdp=4)).memory().weights < load.memory().weights

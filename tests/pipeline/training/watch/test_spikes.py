@@ -61,7 +61,7 @@ def test_losses_left_out_by_float16_keep_their_numbers() -> None:
 
 
 def window(*losses: float, norm: float = 1.0) -> list[Figures]:
-    return [Figures(loss, 1.0, 0.0, norm) for loss in losses]
+    return [Figures(loss, 1.0, 0.0, norm, 1.0) for loss in losses]
 
 
 def test_the_first_bad_number_is_named() -> None:

@@ -1,0 +1,70 @@
+"""What a launched process tells of its step, carried as lines to the one that launched it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.progress import Progress, SilentProgress
+
+MARK = "\x1e"  # begins a line that is one of these, and no text of a library
+INTERVAL = 0.5
+
+
+class LineProgress(SilentProgress):
+    """Writes what it is told as lines to the standard output."""
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+
+    def update(self, done: float, total: float, **figures: float | str) -> None:
+        """Write the report, unless the last one was just now."""
+        now = time.monotonic()
+        if now - self._last > INTERVAL or done >= total:
+            self._last = now
+            _write({"done": done, "total": total, "figures": figures})
+
+    def say(self, text: str) -> None:
+        """Write the sentence."""
+        _write({"say": text})
+
+
+class LineDisplay:
+    """Shows nothing itself: what a step tells becomes lines."""
+
+    @contextmanager
+    def step(self, _node: str) -> Iterator[Progress]:
+        """Hand out a progress that writes lines."""
+        yield LineProgress()
+
+    def finished(self, node: str, hit: bool, seconds: float, summary: str) -> None:
+        """Write nothing: the launcher shows that it is done."""
+
+
+def replay(line: str, progress: Progress) -> bool:
+    """Tell a progress what a line carries; return whether it was one of these lines."""
+    if not line.startswith(MARK):
+        return False
+    told = json.loads(line.removeprefix(MARK))
+    if "say" in told:
+        progress.say(told["say"])
+    else:
+        progress.update(told["done"], told["total"], **told["figures"])
+    return True
+
+
+def said(text: str) -> str:
+    """Return the line that carries a sentence."""
+    return _line({"say": text})
+
+
+def _line(message: dict[str, object]) -> str:
+    return f"{MARK}{json.dumps(message)}"
+
+
+def _write(message: dict[str, object]) -> None:
+    sys.stdout.write(f"{_line(message)}\n")
+    sys.stdout.flush()
