@@ -108,6 +108,7 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
     plan = make_plan(recipe, tokens, progress)
     start_keras(plan.precision, recipe.seed)
     if process_id() == 0:
+        out.mkdir(parents=True, exist_ok=True)
         shutil.copy(tokens / TOKENIZER, out / TOKENIZER)  # at once, because checkpoints are exported with it
     objective = partial(token_prediction, z_loss=config.z_loss)
     with laid_out(plan.mesh):
