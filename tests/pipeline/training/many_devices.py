@@ -35,6 +35,7 @@ from pipeline.training.steppers import make_stepper
 
 VOCABULARY, LENGTH, GLOBAL_BATCH = 512, 32, 16
 COLLECTIVE = re.compile(r"= (.+?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
+ALONE = re.compile(r"replica_groups=(?:\{(?:\{\d+\},?)+\}|\[\d+,1\])")  # groups of one device: nothing travels
 ARRAY = re.compile(r"(f32|bf16|u32|s32|pred)\[([\d,]*)\]")
 
 
@@ -105,7 +106,7 @@ def collectives(program: str) -> list[list[Any]]:
     """Return each exchange of the program: its kind, its largest array's bytes, and whether it lies in a loop."""
     found: list[list[Any]] = []
     for line in program.splitlines():
-        if match := COLLECTIVE.search(line):
+        if (match := COLLECTIVE.search(line)) and not ALONE.search(line):
             arrays = [4 * int(np.prod([int(n) for n in dims.split(",") if n])) for _, dims in ARRAY.findall(match[1])]
             found.append([match[2], sum(arrays), "while/body" in line])
     return found
