@@ -9,18 +9,23 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from airflow.sdk import Connection, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from pipeline.config import Recipe, Settings, SqlSource
-from pipeline.errors import BackendError, DriftError, RecipeError, SourceError, ValidationFailed
+from pipeline.errors import BackendError, ClusterError, DriftError, RecipeError, SourceError, ValidationFailed
 from pipeline.flow import Flow
 from pipeline.progress import LogProgress, Progress
 from pipeline.recipes import load_recipe
+from pipeline.steps import node_name
 from pipeline.store import Artifact
 from recipe_form import read_form
+
+if TYPE_CHECKING:
+    from pipeline.cluster.ray.jobs import End
+    from pipeline.cluster.ray.launcher import Submitted
 
 logger = logging.getLogger("tradewind")
 
@@ -52,15 +57,23 @@ def create_run(file: str) -> list[str]:
     return tasks
 
 
-def run_step(name: str, task: str | None = None) -> Artifact:
-    """Run one step of this DAG run's recipe, and return its artifact."""
+def run_step(name: str, task: str | None = None, end: End | None = None) -> Artifact:
+    """Run one step of this DAG run's recipe, or take over what a job that has ended made; return its artifact."""
     if task:
         show_name(task)
     with errors_decide_on_retries():
         flow = current_flow()
         if name == "validate":
             export_connections(flow.recipe)
-        return flow.step(name, task, LogDisplay())
+        return flow.step(name, task, LogDisplay(), end=end)
+
+
+def submit_step(name: str, task: str | None = None) -> Submitted | None:
+    """Submit a step to the recipe's Ray cluster; None when it is to be run, or kept, here."""
+    if task:
+        show_name(task)
+    with errors_decide_on_retries():
+        return current_flow().submit(name, task, LogProgress(node_name(name, task)))
 
 
 def export_connections(recipe: Recipe) -> None:
@@ -103,6 +116,8 @@ def errors_decide_on_retries() -> Iterator[None]:
     """Fail at once on what the next try would meet again; anything else, an interruption above all, is retried."""
     try:
         yield
+    except ClusterError:
+        raise
     except HOPELESS as error:
         raise AirflowFailException(str(error)) from None
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import TriggerRule, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import BaseOperator, Context, TriggerRule, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
-from recipe_run import create_run, current_flow, errors_decide_on_retries, run_step, show_name
+from airflow_plugin.ray_job import RayJobTrigger
+from pipeline.cluster.ray.jobs import End
+from pipeline.errors import ClusterError
+from pipeline.steps import node_name
+from recipe_run import create_run, current_flow, errors_decide_on_retries, run_step, show_name, submit_step
 
 logger = logging.getLogger("tradewind")
 
@@ -33,23 +37,63 @@ def drift() -> str:
     return run_step("drift").reference
 
 
-@task
-def preprocess() -> str:
+class LaunchedStep(BaseOperator):
+    """Runs a step of the recipe here or, when the recipe has a Ray cluster, submits it there and waits.
+
+    While it waits it takes no worker's slot: the job is watched by Airflow's triggerer, and its lines stand in the log.
+    A try that finds the job of an earlier one running goes on with it.
+
+    Args:
+        step: str. Its name.
+        recipe_task: str or None. The task of the recipe, where the step has one.
+    """
+
+    template_fields = ("recipe_task",)
+    ui_color = "#e8f1fb"
+
+    def __init__(self, *, step: str, recipe_task: str | None = None, **how: Any) -> None:
+        super().__init__(task_id=step, **how)
+        self.step = step
+        self.recipe_task = recipe_task
+
+    def execute(self, context: Context) -> str:  # noqa: ARG002 (given by Airflow)
+        """Run the step and return its artifact's reference, or wait for its job."""
+        if (submitted := submit_step(self.step, self.recipe_task)) is None:
+            return run_step(self.step, self.recipe_task).reference
+        node = node_name(self.step, self.recipe_task)
+        trigger = RayJobTrigger(submitted.address, submitted.job, node)
+        raise TaskDeferred(trigger=trigger, method_name="take_over", kwargs={"there": submitted.there})
+
+    def take_over(self, context: Context, event: dict[str, Any], there: bool) -> str:
+        """Return the artifact that the job has made; submit another when it was being stopped when it was found."""
+        if "error" in event:
+            raise ClusterError(event["error"])
+        end = End(**event["end"])
+        if there and end.status is None:
+            return self.execute(context)
+        return run_step(self.step, self.recipe_task, end).reference
+
+
+def preprocess() -> LaunchedStep:
     """Clean and split the texts, train the tokenizer, pack the tokens."""
-    return run_step("preprocess").reference
+    return LaunchedStep(step="preprocess", doc_md=preprocess.__doc__)
 
 
-@task
-def pretrain() -> str:
-    """Train the backbone on masked tokens; another try goes on from the last checkpoint."""
-    return run_step("pretrain").reference
+def pretrain() -> LaunchedStep:
+    """Train the backbone; another try goes on from the last checkpoint."""
+    return LaunchedStep(step="pretrain", doc_md=pretrain.__doc__)
 
 
-# One at a time: each takes all cores, or the whole accelerator.
-@task(map_index_template=EACH_TASK, max_active_tis_per_dagrun=1)
-def finetune(name: str) -> str:
+def finetune(name: str) -> LaunchedStep:
     """Train the backbone for one task; another try goes on from the last checkpoint."""
-    return run_step("finetune", name).reference
+    # One at a time: each takes all cores, or the whole accelerator.
+    return LaunchedStep(
+        step="finetune",
+        recipe_task=name,
+        doc_md=finetune.__doc__,
+        map_index_template=EACH_TASK,
+        max_active_tis_per_dagrun=1,
+    )
 
 
 @task(map_index_template=EACH_TASK)

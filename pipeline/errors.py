@@ -21,6 +21,10 @@ class BackendError(TradewindError):
     """The Keras backend or the data engine that the recipe asks for is not to be had in this process."""
 
 
+class ClusterError(BackendError):
+    """The cluster that the recipe names does not answer now; it may later."""
+
+
 class StoreError(TradewindError):
     """The store cannot do what was asked: unknown reference, unwritable root, unsupported address."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.backend import select_backend
 from pipeline.call import Call
-from pipeline.cluster.launch import launch, launches
+from pipeline.cluster.launch import Launch
 from pipeline.config import Recipe, Settings
 from pipeline.errors import Interrupted, StoreError
 from pipeline.factors import Input, bundle_content, factors_of
@@ -29,6 +29,8 @@ from pipeline.store import Artifact, Factors, Store, View
 if TYPE_CHECKING:
     from pipeline.cli.output import Display
     from pipeline.cluster.crew import Crew
+    from pipeline.cluster.ray.jobs import End
+    from pipeline.cluster.ray.launcher import Submitted
 
 __all__ = ["STEPS", "Flow", "Outcome", "TaskOutcome"]
 
@@ -123,8 +125,17 @@ class Flow:
             example=example_of(artifacts["evaluate"].path),
         )
 
-    def step(self, name: str, task: str | None, display: Display, again: bool = False) -> Artifact:
-        """Run one step on the artifacts of the steps before it, and record it in the run; `again`: anew always.
+    def step(
+        self, name: str, task: str | None, display: Display, again: bool = False, end: End | None = None
+    ) -> Artifact:
+        """Run one step on the artifacts of the steps before it, and record it in the run.
+
+        Args:
+            name: str. The step.
+            task: str or None. Its task, where it has one.
+            display: Display. Shows progress.
+            again: bool. Whether it is computed anew although its artifact is there.
+            end: End or None. Of the job that `submit` gave and that has made the artifact, if it ended well.
 
         Raises:
             StoreError: an artifact it starts from has not been made yet.
@@ -135,7 +146,20 @@ class Flow:
         with self._recorded(node):
             if name == "gate":
                 self._judge_champion(task, display)
-            return self._execute(step, task, self._inputs(step, task), node, display)
+            return self._execute(step, task, self._inputs(step, task), node, display, end=end)
+
+    def submit(self, name: str, task: str | None, progress: Progress) -> Submitted | None:
+        """Submit a step to the recipe's Ray cluster and leave it to itself; None when there is nothing to wait for.
+
+        Raises:
+            BackendError: Ray is not installed, or no cluster answers.
+            StoreError: an artifact it starts from has not been made yet.
+        """
+        launch = self._launch(GRAPH[name], task)
+        if not (launch.wanted and launch.on_a_cluster):
+            return None
+        with self._recorded(node_name(name, task)):
+            return None if self._finished(GRAPH[name], task) else launch.submit(progress)
 
     def register(self, task: str) -> Version:
         """Register the published export of a task and move the champion to it; nothing happens the second time.
@@ -231,6 +255,7 @@ class Flow:
         node: str,
         display: Display,
         facts: Mapping[str, Any] | None = None,
+        end: End | None = None,
     ) -> Artifact:
         started = time.monotonic()
         view = View(self.recipe, step.reads_of(task), step.uses)
@@ -238,8 +263,9 @@ class Flow:
         call = Call(self.recipe, step, task, inputs, pretrained, cache, self.registry.mlflow, self.crew)
         with display.step(node) as progress:
             factors = factors_of(self.recipe, step, task, inputs, view)
-            if step.trains and not (self.crew or self.launched) and launches(self.recipe):
-                artifact = self._launched(step, task, factors, progress)
+            launch = self._launch(step, task)
+            if launch.wanted and not (self.crew or self.launched):
+                artifact = self._launched(launch, factors, progress, end)
             else:
                 artifact = self.store.run(
                     step.name,
@@ -248,21 +274,25 @@ class Flow:
                     progress.say,
                     again=step.name in self._again,
                 )
-        seconds = time.monotonic() - started
+        seconds = end.seconds if end else time.monotonic() - started
         entry = {"reference": artifact.reference, "hit": artifact.hit, "seconds": round(seconds, 3), "status": "done"}
         self.store.runs.record(self.run_id, node, entry | dict(facts or {}))
         display.finished(node, artifact.hit, seconds, summary(step.name, artifact.result))
         return artifact
 
-    def _launched(self, step: Step, task: str | None, factors: Factors, progress: Progress) -> Artifact:
-        """Let the processes that the recipe asks for make an artifact, unless it is there."""
-        again = step.name in self._again
-        found = None if again else self.store.finished(factors)
-        if found is None:
-            launch(self.recipe, step.name, task, self.run_id, again, self.store.root, progress)
-            found = self.store.get(f"{step.name}/{factors.fingerprint()}")
-            return replace(found, hit=False)
-        return found
+    def _launch(self, step: Step, task: str | None) -> Launch:
+        record = self.store.runs.path(self.run_id)
+        return Launch(self.recipe, step, task, self.run_id, record, self.store.root, step.name in self._again)
+
+    def _launched(self, launch: Launch, factors: Factors, progress: Progress, end: End | None) -> Artifact:
+        """Return an artifact that other processes have made or, unless it is there, make now."""
+        if not (launch.again or end) and (found := self.store.finished(factors)):
+            return found
+        if end:
+            end.check()
+        else:
+            launch.run(progress)
+        return replace(self.store.get(f"{launch.step.name}/{factors.fingerprint()}"), hit=False)
 
     def _pretrained(self, step: Step) -> Mapping[str, Any] | None:
         """Return how the pretraining ended that a step which trains starts from."""
@@ -272,17 +302,18 @@ class Flow:
         """Return the artifact of a step: this run's, or else the one that the same recipe values gave before."""
         step = GRAPH[name]
         task = task if step.per_task else None
-        if artifact := self._node(name, task):
+        if artifact := self._node(name, task) or self._finished(step, task):
             return artifact
-        view = View(self.recipe, step.reads_of(task), step.uses)
-        found = self.store.finished(factors_of(self.recipe, step, task, self._inputs(step, task), view))
-        if found:
-            return found
         option = f" --task {task}" if task else ""
         raise StoreError(
             f"the artifact of step {name!r} for these recipe values is not in {self.store.root}; make it first: "
             f"`tradewind step {name} RECIPE{option}`, or run the whole recipe: `tradewind run RECIPE`"
         )
+
+    def _finished(self, step: Step, task: str | None) -> Artifact | None:
+        """Return the artifact that the recipe's values give, when it is in the store."""
+        view = View(self.recipe, step.reads_of(task), step.uses)
+        return self.store.finished(factors_of(self.recipe, step, task, self._inputs(step, task), view))
 
     def _node(self, name: str, task: str | None) -> Artifact | None:
         """Return the artifact that this run has for a step already."""

@@ -32,6 +32,11 @@ class Step:
         return set(TRAINING) <= set(self.reads)
 
     @property
+    def spreads(self) -> bool:
+        """Whether it gives blocks of work to an engine, which may be a cluster."""
+        return "runtime.data_engine" in self.uses
+
+    @property
     def module(self) -> str:
         """Dotted name of the step's module."""
         return f"pipeline.{self.name}"

@@ -1,49 +1,95 @@
-"""Starts the processes of a step that trains, where the recipe wants them, and waits until its artifact is there."""
+"""Starts the processes of a step where the recipe wants them: on this machine, or as a job of a Ray cluster."""
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.cluster.local import run_processes
 from pipeline.config import Recipe
 from pipeline.progress import Progress
+from pipeline.steps import Step
+
+if TYPE_CHECKING:
+    from pipeline.cluster.ray.launcher import Submitted, Work
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def launches(recipe: Recipe) -> bool:
-    """Return whether the steps that train run in other processes than the one that runs the recipe."""
-    return recipe.runtime.processes > 1 or recipe.runtime.launcher == "ray"
+@dataclass(frozen=True)
+class Launch:
+    """A step of a recorded run, to be made by processes of its own.
 
-
-def launch(
-    recipe: Recipe, step: str, task: str | None, run_id: str, again: bool, workspace: Path, progress: Progress
-) -> None:
-    """Run a step of a recorded run in processes of its own, to the end.
-
-    Args:
+    Attributes:
         recipe: Recipe. Its `runtime` says how many processes, and where.
-        step: str. Its name.
+        step: Step. What they make.
         task: str or None. Its task, where it has one.
         run_id: str. The run, whose record the processes read.
-        again: bool. Whether it is computed anew although its artifact is there.
+        record: Path. The file of that record, in the workspace.
         workspace: Path. Of the store, which all processes must see.
-        progress: Progress. Told what process 0 tells.
-
-    Raises:
-        Interrupted: they were stopped, or one was lost; the same call goes on from the last checkpoint.
-        TradewindError: one of them failed.
+        again: bool. Whether it is computed anew although its artifact is there.
     """
-    command = [sys.executable, "-m", "pipeline.cluster.member", step, "--run", run_id]
-    command += ["--task", task] if task else []
-    command += ["--again"] if again else []
-    if recipe.runtime.launcher == "ray":
-        from pipeline.cluster.ray.launcher import run_on_ray
 
-        run_on_ray(command, recipe.runtime, workspace, "-".join(filter(None, (run_id, step, task))), progress)
-        return
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = os.environ | {"TRADEWIND_WORKSPACE": str(workspace), "PYTHONPATH": path}
-    run_processes(command, recipe.runtime.processes, environment, progress)
+    recipe: Recipe
+    step: Step
+    task: str | None
+    run_id: str
+    record: Path
+    workspace: Path
+    again: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the step runs in other processes than the one that runs the recipe."""
+        if self.step.trains:
+            return self.recipe.runtime.processes > 1 or self.recipe.runtime.launcher == "ray"
+        return self.step.spreads and self.recipe.runtime.data_engine == "ray" and self.on_a_cluster
+
+    @property
+    def on_a_cluster(self) -> bool:
+        """Whether it becomes a job of a Ray cluster that lives on without this process."""
+        if self.recipe.runtime.launcher != "ray":
+            return False
+        from pipeline.cluster.ray.launcher import address_of
+
+        return bool(address_of(self.recipe.runtime))
+
+    def run(self, progress: Progress) -> None:
+        """Run the processes to the end, telling what process 0 tells.
+
+        Raises:
+            Interrupted: they were stopped, or one was lost; the same call goes on from the last checkpoint.
+            TradewindError: one of them failed.
+        """
+        if self.recipe.runtime.launcher == "ray":
+            from pipeline.cluster.ray.launcher import run_on_ray
+
+            run_on_ray(self._work(), progress)
+            return
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        environment = os.environ | {"TRADEWIND_WORKSPACE": str(self.workspace), "PYTHONPATH": path}
+        run_processes(self._command(), self.recipe.runtime.processes, environment, progress)
+
+    def submit(self, progress: Progress) -> Submitted:
+        """Submit the job, unless it runs already, and leave it to itself.
+
+        Raises:
+            BackendError: Ray is not installed, or no cluster answers.
+        """
+        from pipeline.cluster.ray.launcher import submit
+
+        return submit(self._work(), progress)
+
+    def _work(self) -> Work:
+        from pipeline.cluster.ray.launcher import Work
+
+        name = "-".join(filter(None, (self.run_id, self.step.name, self.task)))
+        return Work(self._command(), name, self.recipe.runtime, self.workspace, self.record, alone=not self.step.trains)
+
+    def _command(self) -> list[str]:
+        command = [sys.executable, "-m", "pipeline.cluster.member", self.step.name, "--run", self.run_id]
+        command += ["--task", self.task] if self.task else []
+        return command + (["--again"] if self.again else [])

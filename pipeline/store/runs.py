@@ -68,7 +68,7 @@ class Runs:
 
     def load(self, run_id: str) -> dict[str, Any]:
         """Return the record of a run. Raises StoreError for no such run."""
-        return self._known(run_id, self._read(self._path(run_id)))
+        return self._known(run_id, self._read(self.path(run_id)))
 
     def list(self) -> list[dict[str, Any]]:
         """Return all records, newest first."""
@@ -89,7 +89,7 @@ class Runs:
         ]
 
     def _change(self, run_id: str, change: Callable[[dict[str, Any] | None], dict[str, Any]]) -> dict[str, Any]:
-        path = self._path(run_id)
+        path = self.path(run_id)
         with told(self._root):
             self._folder.mkdir(parents=True, exist_ok=True)
             with hold(self._root / "locks" / "runs" / f"{run_id}.lock", f"the record of run {run_id}", _silent):
@@ -97,7 +97,8 @@ class Runs:
                 write_whole(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
         return record
 
-    def _path(self, run_id: str) -> Path:
+    def path(self, run_id: str) -> Path:
+        """Return the file of a record. Raises StoreError when `run_id` cannot name one."""
         if not RUN_ID.fullmatch(run_id) or len(run_id) > 200:
             raise StoreError(
                 f"{run_id!r} cannot be a run id; it has up to 200 letters, digits and _ . ~ : + -, and does not start "

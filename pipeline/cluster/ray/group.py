@@ -31,7 +31,7 @@ class Spec:
 
     Attributes:
         arguments: list of str. Of Python, the same for every process.
-        processes: int. How many.
+        processes: int. How many; 0 for a single one, beside the job itself and without a share of the cluster.
         cpus: float. Cores set aside for each.
         gpus: float. GPUs set aside for each.
         max_failures: int. How often all start again.
@@ -113,7 +113,10 @@ class Group:
             remove_placement_group(room)
 
     def _has_room(self, room: Any, bundle: dict[str, float], first: bool) -> bool:
-        """Wait until the cluster has set aside what the processes need; return False when stopped meanwhile."""
+        """Wait until the cluster has set aside what the processes need; return False when stopped meanwhile.
+
+        A cluster that is large enough and busy is waited for without end, one that is too small for some time.
+        """
         end = time.monotonic() + self.spec.start_seconds
         want, waiting = f"{self.spec.processes} x {bundle}", False
         while not room.wait(1):
@@ -124,15 +127,21 @@ class Group:
             if not waiting:
                 self.tell(said(f"waiting for {want}; the Ray cluster has {there}, of which {free} are free"))
                 waiting = True
-            if time.monotonic() > end:
-                # Room that others use, or that a lost node gave, may come again; a small cluster does not grow.
-                small = first and any(there[key] < self.spec.processes * number for key, number in bundle.items())
-                raise (BackendError if small else Interrupted)(
+            if self._places(bundle) >= self.spec.processes:
+                end = time.monotonic() + self.spec.start_seconds
+            elif time.monotonic() > end:
+                # Room that a lost node gave may come again; a small cluster does not grow.
+                raise (BackendError if first else Interrupted)(
                     f"the Ray cluster did not set aside {want} within {self.spec.start_seconds:.0f} s; it has {there}, "
                     f"of which {free} are free. Add nodes, set runtime.processes, runtime.ray.cpus_per_process or "
                     "gpus_per_process to less, or wait longer: runtime.start_seconds"
                 )
         return True
+
+    def _places(self, bundle: dict[str, float]) -> int:
+        """Return how many processes the nodes could hold if nothing else ran on them."""
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        return sum(min(int(node.get(key, 0.0) // number) for key, number in bundle.items()) for node in nodes)
 
     def _start(self, room: Any) -> list[Member]:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -16,11 +17,11 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from pipeline.cluster.local import RETRY
+from pipeline.cluster.local import RETRY, run_processes
 from pipeline.cluster.ray.group import Group, Spec
 from pipeline.cluster.ray.nodes import load_ray, require_shared
-from pipeline.cluster.relay import said
-from pipeline.errors import Interrupted, TradewindError
+from pipeline.cluster.relay import LineProgress, said
+from pipeline.errors import Interrupted, StoreError, TradewindError
 
 FAULT = "\x1d"  # begins the line that tells why the job failed
 
@@ -30,6 +31,9 @@ def main() -> None:
     spec, stop = Spec(**json.loads(sys.argv[1])), Event()
     ray = load_ray("runtime.launcher")
     try:
+        if not spec.processes:
+            _run_alone(spec)
+            return
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
         for number in (signal.SIGTERM, signal.SIGINT):  # after Ray, which would end this process at once
             signal.signal(number, lambda *_: stop.set())
@@ -56,6 +60,16 @@ def run_job(ray: Any, spec: Spec, tell: Callable[[str], object], stop: Event) ->
     if gpus and not spec.gpus:
         tell(said(f"the Ray cluster has {gpus:.0f} GPUs and none is used; set runtime.ray.gpus_per_process"))
     Group(ray, spec, tell, stop).run()
+
+
+def _run_alone(spec: Spec) -> None:
+    """Run one process beside this one, which connects to the cluster by itself (Ray has set RAY_ADDRESS)."""
+    if not Path(spec.probe).exists():
+        raise StoreError(
+            f"the Ray cluster's head does not see {Path(spec.probe).parent}; put the workspace on storage that every "
+            "node mounts at the same path (TRADEWIND_WORKSPACE)"
+        )
+    run_processes([sys.executable, *spec.arguments], 1, os.environ, LineProgress())
 
 
 def _print(line: str) -> None:

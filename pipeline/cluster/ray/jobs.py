@@ -9,20 +9,48 @@ import re
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from threading import Event
 from typing import Any, TypeVar
 
-from pipeline.cluster.local import GRACE_SECONDS
+from pipeline.cluster.local import GRACE_SECONDS, RETRY
 from pipeline.cluster.ray.nodes import load_ray, reach
-from pipeline.errors import BackendError, Interrupted
+from pipeline.errors import BackendError, ClusterError, Interrupted, TradewindError
 
 Result = TypeVar("Result")
 ANSWER_SECONDS = 15.0  # for the dashboard's answer, once something has taken up the connection
 QUIET_SECONDS = 10.0  # without a line, after which the job is asked for its status
 SILENT_SECONDS = 120.0  # without any answer of the cluster, after which it counts as gone
 OVERRIDING = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")  # Ray takes these rather than the address it is given
+
+
+@dataclass(frozen=True)
+class End:
+    """How a job has ended.
+
+    Attributes:
+        job: str. Its id.
+        status: int or None. Exit status; None when it was stopped or lost.
+        words: str. Ray's words for it.
+        seconds: float. From its start to its end.
+        fault: str. What the job itself said went wrong.
+    """
+
+    job: str
+    status: int | None
+    words: str
+    seconds: float = 0.0
+    fault: str = ""
+
+    def check(self) -> None:
+        """Raise unless its work is done: Interrupted when another job goes on with it, else TradewindError."""
+        if self.status is None or self.status == RETRY:
+            again = "the same command goes on from the last checkpoint"
+            raise Interrupted(self.fault or f"the Ray job {self.job} ended early and is {self.words}; {again}")
+        if self.status:
+            raise TradewindError(self.fault or f"the Ray job {self.job} is {self.words}")
 
 
 class Jobs:
@@ -32,7 +60,8 @@ class Jobs:
         address: str. Of its head: host:port, http://host:8265, ray://host:port, or auto.
 
     Raises:
-        BackendError: Ray is not installed, or no cluster with a dashboard answers within seconds.
+        BackendError: Ray is not installed.
+        ClusterError: no cluster with a dashboard answers within seconds.
     """
 
     def __init__(self, address: str) -> None:
@@ -44,7 +73,7 @@ class Jobs:
             with _without(OVERRIDING):
                 self._client = _within(ANSWER_SECONDS, lambda: _client(address))
         except (OSError, RuntimeError, ValueError) as error:
-            raise BackendError(
+            raise ClusterError(
                 f"runtime.launcher is ray, and no Ray dashboard answers for the address {address!r}: {error}. Start "
                 "the cluster (ray start --head, with pip install 'tradewind[cluster]' there), correct "
                 "runtime.ray.address or RAY_ADDRESS, or leave both out to start one on this machine"
@@ -82,7 +111,7 @@ class Jobs:
                     ) from error
         raise BackendError(f"the Ray cluster at {self.address} always has another job {name}, which ends at once")
 
-    def follow(self, job: str, stop: Event) -> Iterator[str]:
+    async def follow(self, job: str, stop: Event) -> AsyncGenerator[str]:
         """Yield the lines that a job has written and writes, until it has ended or `stop` is set.
 
         Raises:
@@ -92,17 +121,18 @@ class Jobs:
         while not stop.is_set():
             number = 0
             try:
-                for line in _lines(lambda: self._client.tail_job_logs(job), stop):
-                    if line is None:
-                        if self.ended(job):  # the connection may be open although nobody is at its other end
-                            return
-                        heard = time.monotonic()
-                        continue
-                    number += 1
-                    if number > seen:  # a new connection begins with the first line again
-                        seen, heard = number, time.monotonic()
-                        yield line
-                if self.ended(job):
+                async with aclosing(_lines(self._client.tail_job_logs(job), stop)) as lines:
+                    async for line in lines:
+                        if line is None:
+                            if await self._ended(job):  # the connection may be open although nobody is at its other end
+                                return
+                            heard = time.monotonic()
+                            continue
+                        number += 1
+                        if number > seen:  # a new connection begins with the first line again
+                            seen, heard = number, time.monotonic()
+                            yield line
+                if await self._ended(job):
                     return
             except (OSError, RuntimeError) as error:
                 if time.monotonic() - heard > SILENT_SECONDS:
@@ -110,17 +140,26 @@ class Jobs:
                         f"the Ray cluster at {self.address} no longer answers ({error}); run the same command again, "
                         f"which goes on with the job {job} or from the last checkpoint"
                     ) from error
-            stop.wait(1)
+            await asyncio.sleep(1)
 
     def ended(self, job: str) -> bool:
         """Return whether a job has ended, in whatever way."""
         return bool(self._client.get_job_status(job).is_terminal())
 
-    def end_of(self, job: str) -> tuple[int | None, str]:
-        """Return the exit status of a job that has ended, None when it was stopped or lost; and Ray's words."""
+    async def _ended(self, job: str) -> bool:
+        return await asyncio.to_thread(self.ended, job)
+
+    def end_of(self, job: str) -> End:
+        """Return how a job has ended."""
         found = self._client.get_job_info(job)
         stopped = str(found.status.value) == "STOPPED"
-        return None if stopped else found.driver_exit_code, f"{found.status.value}: {found.message or ''}"
+        seconds = ((found.end_time or 0) - (found.start_time or 0)) / 1000
+        words = f"{found.status.value}: {found.message or ''}"
+        return End(job, None if stopped else found.driver_exit_code, words, seconds)
+
+    def ask_to_stop(self, job: str) -> None:
+        """Ask a job to end: its processes save and end by themselves."""
+        self._client.stop_job(job)
 
     def stop(self, job: str) -> None:
         """Ask a job to end, and wait until all that it runs has ended.
@@ -129,7 +168,7 @@ class Jobs:
             Interrupted: the cluster answers no more.
         """
         try:
-            self._client.stop_job(job)
+            self.ask_to_stop(job)
             end = time.monotonic() + 4 * GRACE_SECONDS
             while not self.ended(job) and time.monotonic() < end:
                 time.sleep(0.5)
@@ -186,15 +225,14 @@ def _within(seconds: float, function: Callable[[], Result]) -> Result:
     return results[0]
 
 
-def _lines(tail: Callable[[], Any], stop: Event) -> Iterator[str | None]:
-    """Yield the lines of Ray's asynchronous pieces of text until `stop` is set; None when none came for a while."""
-    loop = asyncio.new_event_loop()
-    pieces, rest, heard = tail(), "", time.monotonic()
+async def _lines(pieces: Any, stop: Event) -> AsyncGenerator[str | None]:
+    """Yield the lines of Ray's pieces of text until `stop` is set; None when none came for a while."""
+    rest, heard = "", time.monotonic()
     task: Any = None
     try:
         while not stop.is_set():
-            task = task or loop.create_task(anext(pieces, None))
-            loop.run_until_complete(asyncio.wait({task}, timeout=1))
+            task = task or asyncio.create_task(anext(pieces, None))
+            await asyncio.wait({task}, timeout=1)
             if not task.done():
                 if time.monotonic() - heard > QUIET_SECONDS:
                     heard = time.monotonic()
@@ -204,12 +242,12 @@ def _lines(tail: Callable[[], Any], stop: Event) -> Iterator[str | None]:
             if piece is None:
                 break
             *lines, rest = (rest + piece).split("\n")
-            yield from lines
+            for line in lines:
+                yield line
         if rest:
             yield rest
     finally:
         if task is not None:
             task.cancel()
-            loop.run_until_complete(asyncio.wait({task}, timeout=1))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+            await asyncio.wait({task}, timeout=1)
+        await pieces.aclose()

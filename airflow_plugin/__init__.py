@@ -1,0 +1,1 @@
+"""What Airflow's own processes load by name, so it is installed with the project: triggers."""
