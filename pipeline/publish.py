@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.config import Recipe
-    from pipeline.judge.predictions import Predictions
+    from pipeline.judge.kinds import Predictions
     from pipeline.progress import Progress
 
 # The fresh process packs the golden rows with other neighbours than evaluation did, so sums run in another order: that

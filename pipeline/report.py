@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.judge import sections
-from pipeline.judge.rules import spoken
+from pipeline.judge.names import spoken
 
 logger = logging.getLogger("tradewind")
 

@@ -51,6 +51,7 @@ class Step:
         return tuple(path.replace("{task}", task or "*") for path in self.reads)
 
 
+KIND = "tasks.{task}.data.kind"
 SPREADING = ("runtime.mesh", "runtime.fsdp_gather")  # changes the order of sums only
 TRAINING = ("runtime.backend", "runtime.precision", "runtime.micro_batch_size")
 CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept")
@@ -86,11 +87,16 @@ GRAPH = {
             {"tokens": "preprocess", "backbone": "pretrain"},
             uses=CHECKPOINTING + WATCHING + SPREADING,
         ),
-        Step("baseline", ("seed",), {"tokens": "preprocess"}),
-        Step("evaluate", (), {"tokens": "preprocess", "model": "finetune"}, uses=("runtime.backend",)),
+        Step("baseline", ("seed", KIND), {"tokens": "preprocess"}),
+        Step(
+            "evaluate",
+            ("tasks.{task}.evaluate", "tasks.{task}.gate.max_milliseconds", KIND),
+            {"tokens": "preprocess", "model": "finetune"},
+            uses=("runtime.backend",),
+        ),
         Step(
             "gate",
-            ("seed", "tasks.{task}.gate"),
+            ("seed", "tasks.{task}.gate", "tasks.{task}.evaluate.slice_rows", KIND),
             {"candidate": "evaluate", "baseline": "baseline", "champion": "champion"},
         ),
         Step(

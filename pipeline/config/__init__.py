@@ -6,20 +6,20 @@ trigger form and the reference in `docs/`. Reading and overriding recipe files i
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
+from pipeline.config.judging import Evaluate, Gate
 from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
-from pipeline.config.running import GATE_METRICS, Airflow, Gate, Mesh, Publish, Ray, Runtime
+from pipeline.config.running import Airflow, Mesh, Publish, Ray, Runtime
 from pipeline.config.section import Fraction, Name, Section, Severity
 from pipeline.config.settings import Settings, resolve_secrets
 from pipeline.config.sources import Columns, FilesSource, Icd10Source, Source, SplitName, SqlSource
 from pipeline.config.training import Finetune, Model, Optimization, Pretrain
 
 __all__ = [
-    "GATE_METRICS",
     "Airflow",
     "Checks",
     "Clean",
@@ -28,6 +28,7 @@ __all__ = [
     "Data",
     "Deduplicate",
     "Drift",
+    "Evaluate",
     "Expectation",
     "FilesSource",
     "Filters",
@@ -60,6 +61,9 @@ __all__ = [
 ]
 
 
+Kind = Literal["classification", "multi_label", "regression", "tagging"]
+
+
 class Data(Section):
     """Where the rows come from and what they must satisfy."""
 
@@ -73,6 +77,11 @@ class TaskData(Section):
     """Which rows a task learns from, and which column holds the answer."""
 
     source: str = Field(description="name of one of data.sources")
+    kind: Kind = Field(
+        "classification",
+        description="what the answer is: one class; any number of classes (multi_label); a number (regression); or a "
+        "tag for each word (tagging)",
+    )
     label: str = Field("label", description="column that holds the answer")
     where: dict[str, str] = Field(default_factory=dict, description="keep only rows with these column values")
     labels: list[str] | None = Field(
@@ -86,7 +95,13 @@ class Task(Section):
     description: str = ""
     data: TaskData
     finetune: Finetune = Finetune()
+    evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def _gate_fits_kind(self) -> Task:
+        self.gate.check(self.data.kind)
+        return self
 
 
 class Recipe(Section):

@@ -134,8 +134,8 @@ def test_identical_answers_keep_the_champion(tmp_path) -> None:
 
 def test_scores_hold_every_model_and_metric_with_an_interval(tmp_path) -> None:
     _, record = judge(tmp_path, make_recipe(), wrong(10), wrong(30), wrong(12, start=3))
-    assert set(record["scores"]) == {"candidate", "baseline", "champion"}
-    for model, accuracy in (("candidate", 0.9), ("baseline", 0.7), ("champion", 0.88)):
+    assert list(record["scores"]) == ["candidate", "baseline", "champion", "majority"]
+    for model, accuracy in (("candidate", 0.9), ("baseline", 0.7), ("champion", 0.88), ("majority", 0.5)):
         score = record["scores"][model]["accuracy"]
         assert score["value"] == pytest.approx(accuracy)
         assert score["interval"][0] < accuracy < score["interval"][1]

@@ -42,7 +42,7 @@ def test_table_shows_candidate_baseline_and_champion_side_by_side(console):
     rows = [line.split() for line in shown(console).splitlines()]
     assert ["candidate", "linear", "baseline", "champion"] in rows
     assert ["accuracy", "0.812", "0.810", "0.800"] in rows
-    assert ["macro", "F1", "0.711", "0.721", "-"] in rows
+    assert ["macro-F1", "0.711", "0.721", "-"] in rows
 
 
 def test_passed_task_shows_version_reasons_and_how_to_predict(console):
