@@ -1,4 +1,4 @@
-"""Step `baseline`: the cheap opponents, a linear model and the majority answer, on the rows that the model is judged on.
+"""Step `baseline`: the cheap opponents, a linear model and the majority answer, on the rows that a model is judged on.
 
 predictions.parquet and metrics.json of the linear model, majority/ with those of the majority answer.
 """

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -71,3 +72,24 @@ def test_a_model_of_another_task_is_refused(tmp_path, bundle) -> None:
     write_split(tmp_path, "severity", "test", TEXTS, TRUTH)
     with pytest.raises(TradewindError, match="trained for task 'organ', but is to be judged on 'severity'"):
         run(tmp_path, tmp_path / "model", task="severity")
+
+
+def test_cost_slices_and_errors_are_kept_beside_the_answers(tmp_path, bundle) -> None:
+    for split in ("train", "test"):
+        write_split(tmp_path, "organ", split, TEXTS, TRUTH)
+    _, out = run(tmp_path, bundle, max_milliseconds=1000)
+    cost = read_metrics(out)["cost"]
+    assert cost["megabytes"] == pytest.approx(sum(file.stat().st_size for file in bundle.iterdir()) / 1e6, abs=0.001)
+    assert 0 < cost["milliseconds"] < 1000
+    rows = read_predictions(out).rows
+    assert rows["slice.length"].str.endswith("words").all()
+    assert rows["slice.labels"].str.startswith("rare").all()
+    errors = json.loads((out / "errors.json").read_text())
+    wrong = rows[rows["label"] != rows["predicted"]]
+    assert {row["row_id"] for row in errors["mistakes"]} == set(wrong["row_id"])
+
+
+def test_time_is_not_measured_when_nobody_asks(tmp_path, bundle) -> None:
+    for split in ("train", "test"):
+        write_split(tmp_path, "organ", split, TEXTS, TRUTH)
+    assert read_metrics(run(tmp_path, bundle)[1])["cost"]["milliseconds"] is None
