@@ -23,6 +23,7 @@ class TaskOutcome:
         version: str. In the registry; None when it was refused.
         model: str. Name in the registry.
         example: dict. A test row that the candidate answered right: text, label, confidence; None when there is none.
+        forced: str. Why it was published against its verdict; None when it was not.
     """
 
     verdict: str
@@ -33,6 +34,7 @@ class TaskOutcome:
     version: str | None
     model: str
     example: dict[str, Any] | None
+    forced: str | None = None
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ class PublishResult:
     """A proven export.
 
     files: relative path -> bytes. max_difference: largest absolute difference of a probability on the golden rows.
+    forced: why it is published against the verdict; None when the verdict is a pass.
     """
 
     task: str
@@ -56,6 +57,7 @@ class PublishResult:
     max_difference: float
     tolerance: float
     backend: str
+    forced: str | None = None
 
 
 def publish(
@@ -69,6 +71,7 @@ def publish(
     progress: Progress,
     *,
     recipe_yaml: str,
+    force: str | None = None,
 ) -> PublishResult:
     """Write out/export/ and out/proof.json.
 
@@ -82,26 +85,33 @@ def publish(
         out: receives export/ and proof.json.
         progress: told how the proof went.
         recipe_yaml: the whole recipe, kept in the export and told in the card.
+        force: why it is to be published whatever the verdict; kept in the export's gate.json and told in the card.
 
     Raises:
-        PublishError: the verdict is not a pass, or the reopened export answers differently.
+        PublishError: the verdict is not a pass and nobody forces it, or the reopened export answers differently.
 
     """
     from pipeline.backend import select_backend
     from pipeline.judge.predictions import read_metrics, read_predictions
 
     gate = json.loads((verdict / "gate.json").read_text("utf-8"))
-    if gate["verdict"] != "pass":
+    forced = force if gate["verdict"] != "pass" else None
+    if gate["verdict"] != "pass" and forced is None:
         raise PublishError(
             f"the verdict on {task!r} is {gate['verdict']!r}; only 'pass' is published. Reasons: "
-            f"{' '.join(gate['reasons']) or 'none given'}"
+            f"{' '.join(gate['reasons']) or 'none given'} To publish it all the same, and have it recorded why: "
+            "--force REASON"
         )
+    if forced is not None:
+        gate["forced"] = forced
+        progress.say(f"the verdict on {task} is {gate['verdict']}, and it is published by force: {forced}")
     backend = select_backend(recipe.runtime.backend)
     export = out / "export"
     shutil.rmtree(export, ignore_errors=True)  # half of one, when an earlier attempt was killed
     shutil.copytree(model, export)
     shutil.copy2(evaluation / "metrics.json", export)
-    shutil.copy2(verdict / "gate.json", export)
+    gate_json = json.dumps(gate, indent=2, ensure_ascii=False)
+    (export / "gate.json").write_text(gate_json + "\n", "utf-8")
     (export / "reference").mkdir()
     for path in (rows / "reference").glob(f"{task}.*"):
         shutil.copy2(path, export / "reference")
@@ -121,7 +131,7 @@ def publish(
     files = {
         path.relative_to(export).as_posix(): path.stat().st_size for path in sorted(export.rglob("*")) if path.is_file()
     }
-    return PublishResult(task, files, proof["rows"], proof["max_difference"], proof["tolerance"], backend)
+    return PublishResult(task, files, proof["rows"], proof["max_difference"], proof["tolerance"], backend, forced)
 
 
 @dataclass(frozen=True)

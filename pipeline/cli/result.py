@@ -57,6 +57,8 @@ def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
     console.print(title)
     console.print(_metrics_table(task))
     facts = Facts()
+    if task.forced:
+        facts.add("forced", task.forced, style="bold red")
     for number, reason in enumerate(task.reasons):
         facts.add("" if number else "verdict", reason)
     if task.example:

@@ -38,7 +38,9 @@ def test_a_row_with_any_rare_label_is_rare() -> None:
 
 
 def test_a_column_that_was_not_kept_is_an_error() -> None:
-    with pytest.raises(SourceError, match=r"evaluate\.slices names the column 'age', which the rows do not have.*'sex'"):
+    with pytest.raises(
+        SourceError, match=r"evaluate\.slices names the column 'age', which the rows do not have.*'sex'"
+    ):
         with_slices("classification", rows_of(["a"], sex=["f"]), TRAIN, Evaluate(slices=["age"]))
 
 
