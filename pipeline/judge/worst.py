@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.judge.kinds import KINDS, Predictions
 
 ERRORS = "errors.json"
-SHOWN = 20
+SHOWN = 12
 TEXT = 280
 
 
