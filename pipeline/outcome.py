@@ -54,7 +54,7 @@ def read_metrics(artifact: Path) -> dict[str, Any]:
 
 
 def example_of(evaluation: Path) -> dict[str, Any] | None:
-    """Return a test row that was answered right, with the answer: the first such by hash of its id; numbers have none."""
+    """Return a test row that was answered right, with the answer: the first by hash of its id; numbers have none."""
     import pyarrow.parquet as pq
 
     columns = ["row_id", "text", "label", "predicted", "confidence"]
