@@ -51,6 +51,7 @@ class Step:
         return tuple(path.replace("{task}", task or "*") for path in self.reads)
 
 
+KIND = "tasks.{task}.data.kind"
 SPREADING = ("runtime.mesh", "runtime.fsdp_gather")  # changes the order of sums only
 TRAINING = ("runtime.backend", "runtime.precision", "runtime.micro_batch_size")
 CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept")
@@ -82,20 +83,20 @@ GRAPH = {
         ),
         Step(
             "finetune",
-            ("seed", "model", "tasks.{task}.finetune", *TRAINING),
+            ("seed", "model", "tasks.{task}.finetune", KIND, *TRAINING),
             {"tokens": "preprocess", "backbone": "pretrain"},
             uses=CHECKPOINTING + WATCHING + SPREADING,
         ),
-        Step("baseline", ("seed",), {"tokens": "preprocess"}),
-        Step("evaluate", (), {"tokens": "preprocess", "model": "finetune"}, uses=("runtime.backend",)),
+        Step("baseline", ("seed", KIND), {"tokens": "preprocess"}),
+        Step("evaluate", (KIND,), {"tokens": "preprocess", "model": "finetune"}, uses=("runtime.backend",)),
         Step(
             "gate",
-            ("seed", "tasks.{task}.gate"),
+            ("seed", "tasks.{task}.gate", KIND),
             {"candidate": "evaluate", "baseline": "baseline", "champion": "champion"},
         ),
         Step(
             "publish",
-            ("name", "publish"),
+            ("name", "publish", KIND),
             {"model": "finetune", "evaluation": "evaluate", "verdict": "gate", "rows": "validate"},
             uses=("runtime.backend",),
         ),

@@ -81,7 +81,7 @@ def check_splits(name: str, task: TaskRows) -> None:
         ValidationFailed: a split is empty, or the training rows carry fewer than two labels.
     """
     trained = task.trained()
-    if len(trained) < 2:
+    if task.data.kind != "regression" and len(trained) < 2:
         raise ValidationFailed(
             f"task {name!r} has {len(trained)} label in its training rows ({', '.join(trained) or 'none'}); "
             f"a classifier needs at least two. Check tasks.{name}.data.label and .where, or add data"
