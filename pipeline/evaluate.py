@@ -57,7 +57,7 @@ def evaluate(
             f"the model in {model} was trained for task {bundle.task!r}, but is to be judged on {task!r}; "
             f"expected a model of {task!r}: name another artifact, or train one with --task {task}"
         )
-    probabilities = bundle.probabilities(test["text"].tolist(), pairs_of(test), progress)  # (rows, known labels)
+    probabilities = bundle.answer(test["text"].tolist(), pairs_of(test), progress)  # (rows, known labels)
     predictions = predict(test, bundle.labels, probabilities)
     metrics = write_predictions(out, task, "transformer", predictions)
     if predictions.unseen:

@@ -18,11 +18,13 @@ class EncodedWords:
 
     Attributes:
         documents: Ragged. Token ids behind the start token.
-        starts: Ragged. Of each document's words, the place of the first piece, int32; words that were cut off are none.
+        starts: Ragged. Of each document's words, the place of the first piece, int32.
+        owners: (documents,) int64. The text of each document.
     """
 
     documents: Ragged
     starts: Ragged
+    owners: np.ndarray
 
 
 class WordEncoder:
@@ -39,23 +41,37 @@ class WordEncoder:
 
     def encode(self, texts: pa.Array, max_length: int) -> EncodedWords:
         """Return the documents of texts, without the words that would make one longer than `max_length` tokens."""
+        cut = self.windows(texts, max_length)
+        first = np.flatnonzero(np.diff(cut.owners, prepend=-1))
+        return EncodedWords(cut.documents.take(first), cut.starts.take(first), cut.owners[first])
+
+    def windows(self, texts: pa.Array, max_length: int) -> EncodedWords:
+        """Return the documents of texts, a longer text in several, each with the next of its words."""
         words = [words_of(text) for text in texts.to_pylist()]
-        counts = np.array([len(own) for own in words], np.int64)
-        flat = [f" {word}" for own in words for word in own]
-        pieces = self.encoder.encode(pa.array(flat, pa.string()))  # each behind a start token, which takes its place
-        vocabulary = self.encoder.vocabulary
-        values, lengths = pieces.values.copy(), pieces.lengths
-        bare = lengths == 1
-        values[pieces.offsets[:-1][bare]] = vocabulary.mask
-        inside = np.ones(len(values), bool)
-        inside[pieces.offsets[:-1][~bare]] = False
-        values, lengths = values[inside], np.where(bare, 1, lengths - 1)
-        ends = np.concatenate([[0], np.cumsum(lengths)])
-        first = np.concatenate([[0], np.cumsum(counts)])  # of each text's words, and one more
-        documents, starts = [], []
+        values, ends = self._pieces([word for own in words for word in own])
+        first = np.cumsum([0, *map(len, words)])
+        documents, starts, owners = [], [], []
         for text in range(len(words)):
             own = ends[first[text] : first[text + 1] + 1]
-            kept = int(np.searchsorted(own - own[0], max_length - 1, side="right")) - 1
-            documents.append(np.concatenate([[vocabulary.start], values[own[0] : own[kept]]]))
-            starts.append(own[:kept] - own[0] + 1)
-        return EncodedWords(Ragged.of(documents, vocabulary.dtype), Ragged.of(starts, np.int32))
+            begin = 0
+            while begin < len(own) - 1 or not begin:
+                kept = int(np.searchsorted(own, own[begin] + max_length - 1, side="right")) - 1
+                kept = min(max(kept, begin + 1), len(own) - 1)  # of a word that is too long, what fits
+                pieces = values[own[begin] : own[kept]][: max_length - 1]
+                documents.append(np.concatenate([[self.encoder.vocabulary.start], pieces]))
+                starts.append(own[begin:kept] - own[begin] + 1)
+                owners.append(text)
+                begin = max(kept, 1)
+        dtype = self.encoder.vocabulary.dtype
+        return EncodedWords(Ragged.of(documents, dtype), Ragged.of(starts, np.int32), np.array(owners, np.int64))
+
+    def _pieces(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the token ids of words, one after the other, and where each begins, with the end of the last."""
+        vocabulary = self.encoder.vocabulary
+        encoded = self.encoder.encode(pa.array([f" {word}" for word in words], pa.string()))
+        opened, lengths = encoded.offsets[:-1], encoded.lengths  # each begins with the start token
+        bare = lengths == 1
+        values, inside = encoded.values.copy(), np.ones(len(encoded.values), bool)
+        values[opened[bare]] = vocabulary.mask
+        inside[opened[~bare]] = False
+        return values[inside], np.concatenate([[0], np.cumsum(np.where(bare, 1, lengths - 1))])
