@@ -68,10 +68,13 @@ def _lines(said: dict[str, Any]) -> list[str]:
 
 
 def _columns(rows: Iterable[tuple[str, str, float]]) -> list[str]:
-    rows = list(rows)
-    first, second = (max([least, *(len(row[place]) for row in rows)]) for place, least in ((0, LEAST_WIDTH), (1, 0)))
-    middle = f"{{:<{second}}}  " if second else "{}"
-    return [f"  {name:<{first}}  {middle.format(tag)}{confidence:6.1%}" for name, tag, confidence in rows]
+    names, tags, confidences = zip(*rows, strict=True) if (rows := list(rows)) else ((), (), ())
+    first, second = max([LEAST_WIDTH, *map(len, names)]), max([0, *map(len, tags)])
+    between = 2 if second else 0
+    return [
+        f"  {name:<{first}}  {tag:<{second + between}}{confidence:6.1%}"
+        for name, tag, confidence in zip(names, tags, confidences, strict=True)
+    ]
 
 
 def _identity(version: Version) -> dict[str, str]:

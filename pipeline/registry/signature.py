@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def signature_of(export: Path) -> ModelSignature:
     """Return the signature of an exported bundle."""
     from mlflow.models import ModelSignature
-    from mlflow.types import Array, ColSpec, DataType, Schema
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
 
     kind = json.loads((export / "bundle.json").read_text("utf-8"))["kind"]
     texts = Array(DataType.string)

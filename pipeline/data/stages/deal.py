@@ -30,8 +30,9 @@ REMOVED = {
     NEAR_DUPLICATE: "near duplicate",
     HELD_OUT: "held out with its group",
 }
-# Of a task: not one of its rows, or a duplicate, or with a label that no training row has.
-ABSENT, REPEATED, UNSEEN = -1, -2, -3
+# Of a task: not one of its rows, or a duplicate, or with a label that no training row has, or one that, its text being
+# cleaned, can no longer be used.
+ABSENT, REPEATED, UNSEEN, UNUSABLE = -1, -2, -3, -4
 KEYS_PER_PART = 4_000_000
 
 
@@ -222,16 +223,20 @@ def _task_rows(plan: Plan, dealt: Deal, data: TaskData) -> TaskRows:
         columns = list(dict.fromkeys(["row_id", "text", data.label, *data.where]))
         table = pq.read_table(plan.file("prepared", block, ".parquet"), columns=columns)
         texts, labels = table["text"].combine_chunks(), table[data.label].combine_chunks()
-        used = pc.not_equal(pc.utf8_trim_whitespace(texts), "")
-        used = pc.and_(used, pc.is_null(faults(data, labels, texts)))
+        chosen = pc.not_equal(pc.utf8_trim_whitespace(texts), "")
         for column, value in data.where.items():
-            used = pc.and_(used, pc.fill_null(pc.equal(table[column].combine_chunks(), value), False))
+            chosen = pc.and_(chosen, pc.fill_null(pc.equal(table[column].combine_chunks(), value), False))
+        sound = pc.is_null(faults(data, labels, texts))
+        used = pc.and_(chosen, sound)
         coded = pc.fill_null(labels, "").dictionary_encode()
         known = [numbers.setdefault(label, len(numbers)) for label in coded.dictionary.to_pylist()]
         mask = used.to_numpy(zero_copy_only=False)
         codes = np.array(known, np.int32)[coded.indices.to_numpy(zero_copy_only=False)[mask].astype(np.int64)]
         dealt.of(task.codes, block)[mask] = codes
         dealt.of(task.splits, block)[mask] = dealt.of(dealt.splits, block)[mask]
+        if data.kind == "tagging":
+            lost = pc.and_(chosen, pc.invert(sound)).to_numpy(zero_copy_only=False)
+            dealt.of(task.splits, block)[lost] = UNUSABLE
     if not (task.codes >= 0).any():
         raise SourceError(f"no row of source {data.source!r} has a value in column {data.label!r}; name another label")
     task.labels = list(numbers)
