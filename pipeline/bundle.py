@@ -12,7 +12,6 @@ from typing import Any
 import keras
 import numpy as np
 import pyarrow as pa
-from scipy.special import expit
 from tokenizers import Tokenizer
 
 from models.classifier import SegmentClassifier, SegmentRegressor, TokenClassifier
@@ -47,6 +46,7 @@ class Bundle:
         clean: Clean. What was repaired and redacted in the texts that it learned from, and so is in those it is asked.
         model: SegmentClassifier, SegmentRegressor or TokenClassifier.
         thresholds: tuple of float. Of multi_label: the probability above which each label is given.
+        temperature: float. What a classifier's logits are divided by, so that its confidence can be believed.
     """
 
     task: str
@@ -57,6 +57,7 @@ class Bundle:
     clean: Clean
     model: SegmentClassifier | TokenClassifier
     thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -81,6 +82,7 @@ class Bundle:
                 clean=Clean.model_validate(card["clean"]),
                 model=keras.saving.load_model(folder / MODEL, compile=False, safe_mode=True),
                 thresholds=tuple(card["thresholds"]),
+                temperature=card["temperature"],
             )
             bundle._require_one_origin()
         except Exception as error:
@@ -100,6 +102,7 @@ class Bundle:
             "kind": self.kind,
             "labels": list(self.labels),
             "thresholds": list(self.thresholds),
+            "temperature": self.temperature,
             "sequence_length": self.sequence_length,
             "clean": self.clean.model_dump(mode="json"),
         }
@@ -129,7 +132,7 @@ class Bundle:
             )
             for owners, rows in self._outputs(documents, encoder, progress, self.model.segments_per_row):
                 rows = rows.reshape(*rows.shape[:2], outputs)[:, : owners.shape[1]]  # (rows, segments, outputs)
-                answers[owners[owners >= 0]] = ACTIVATIONS[self.kind](rows[owners >= 0])
+                answers[owners[owners >= 0]] = ACTIVATIONS[self.kind](rows[owners >= 0] / self.temperature)
         return answers[:, 0] if self.kind == "regression" else answers
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
@@ -206,7 +209,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return normalised
 
 
-ACTIVATIONS = {"classification": softmax, "multi_label": expit, "regression": np.asarray}
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return 1 / (1 + exp(-logits)), without an overflow."""
+    likely: np.ndarray = np.exp(-np.logaddexp(0, -logits))
+    return likely
+
+
+ACTIVATIONS = {"classification": softmax, "multi_label": sigmoid, "regression": np.asarray}
 MODELS = {
     "classification": SegmentClassifier,
     "multi_label": SegmentClassifier,

@@ -33,6 +33,7 @@ class Call:
         cache: Path. Folder of what is measured and compiled once per machine.
         mlflow: Mlflow. Where curves go.
         crew: Crew or None. The other processes that a training has; None: it has none.
+        force: str or None. Why a model is published whatever the verdict; None: it is not.
     """
 
     recipe: Recipe
@@ -43,6 +44,7 @@ class Call:
     cache: Path
     mlflow: Mlflow
     crew: Crew | None = None
+    force: str | None = None
 
     def __call__(self, out: Path, progress: Progress, contents: Mapping[str, str]) -> Any:
         """Run the step and return its result.
@@ -76,6 +78,7 @@ class Call:
         if self.step.name == "publish":
             assert self.task is not None
             arguments["recipe_yaml"] = recipe_yaml(self.recipe, self.task)
+            arguments["force"] = self.force
         return arguments
 
     def _prepared(self, progress: Progress) -> Recipe:

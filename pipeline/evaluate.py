@@ -1,55 +1,63 @@
-"""Ask a model the test rows and keep every answer; the candidate and the champion go through the same door."""
+"""Ask a model the test rows and keep every answer; the candidate and the champion go through the same door.
+
+predictions.parquet, metrics.json, errors.json (mistakes and likely label errors)
+"""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from pipeline.bundle import Bundle
 from pipeline.config import Recipe
 from pipeline.errors import TradewindError
-from pipeline.judge.metrics import HEADLINES
+from pipeline.judge.names import TUNED
 from pipeline.judge.predictions import pairs_of, predict, read_split, write_predictions
-from pipeline.progress import Progress
+from pipeline.judge.prose import figures
+from pipeline.judge.slices import with_slices
+from pipeline.judge.worst import write_errors
+from pipeline.progress import Progress, SilentProgress
+
+TIMED_TEXTS = 20
 
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """How a model does on the test rows; `unseen_rows` of them carry labels it never saw and count as wrong."""
+    """How a model does on the test rows; `unseen_rows` of them carry labels it never saw and count as wrong.
+
+    `metrics` are the headlines of the task's kind; null where one is undefined.
+    """
 
     task: str
+    kind: str
     rows: int
-    accuracy: float
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
-    weighted_f1: float
+    metrics: dict[str, float | None]
     unseen_rows: int
 
 
-def evaluate(
-    recipe: Recipe,  # noqa: ARG001  every step takes its recipe; this one needs only the backend, selected before
-    task: str,
-    tokens: Path,
-    model: Path,
-    out: Path,
-    progress: Progress,
-) -> EvaluateResult:
-    """Answer the test rows of a task with the bundle in `model`; write predictions.parquet and metrics.json.
+def evaluate(recipe: Recipe, task: str, tokens: Path, model: Path, out: Path, progress: Progress) -> EvaluateResult:
+    """Answer the test rows of a task with the bundle in `model`; write predictions.parquet, metrics.json, errors.json.
 
     Args:
-        recipe: nothing of it is read.
+        recipe: `tasks.<task>.data.kind`, `.evaluate` and `.gate.max_milliseconds` are read.
         task: name of the task.
         tokens: artifact folder of `preprocess`.
         model: bundle folder, of the candidate or of the champion.
-        out: receives predictions.parquet and metrics.json.
+        out: receives the files.
         progress: told the rows answered.
 
     Raises:
-        SourceError: the test split is empty.
+        SourceError: the test split is empty, or lacks a column that is to be sliced by.
         TradewindError: the bundle was trained for another task, or answers with NaN.
 
     """
+    section = recipe.tasks[task]
+    kind = section.data.kind
     test = read_split(tokens, task, "test")
     bundle = Bundle.load(model)
     if bundle.task != task:
@@ -57,13 +65,49 @@ def evaluate(
             f"the model in {model} was trained for task {bundle.task!r}, but is to be judged on {task!r}; "
             f"expected a model of {task!r}: name another artifact, or train one with --task {task}"
         )
-    probabilities = bundle.answer(test["text"].tolist(), pairs_of(test), progress)  # (rows, known labels)
-    predictions = predict(test, bundle.labels, probabilities)
-    metrics = write_predictions(out, task, "transformer", predictions)
+    rows = with_slices(kind, test, read_split(tokens, task, "train"), section.evaluate)
+    tuned = dict(zip(bundle.labels, bundle.thresholds, strict=True)) if kind in TUNED else {}
+    predictions = predict(kind, rows, bundle.labels, answers_of(bundle, test, progress), tuned)
+    cost = {"megabytes": megabytes(model), "milliseconds": None}
+    if section.gate.max_milliseconds is not None:
+        cost["milliseconds"] = milliseconds(bundle, test)
+    metrics = write_predictions(out, task, "transformer", predictions, {"cost": cost})
+    errors = write_errors(out, predictions)
     if predictions.unseen:
         progress.say(
             f"{metrics['unseen_rows']} of {len(test):,} test rows carry labels this model never saw "
             f"({', '.join(predictions.unseen)}); they count as wrong"
         )
-    progress.say(f"accuracy {metrics['accuracy']:.3f}, macro-F1 {metrics['macro_f1']:.3f} on {len(test):,} test rows")
-    return EvaluateResult(task=task, **{name: metrics[name] for name in ("rows", *HEADLINES, "unseen_rows")})
+    if errors["suspects_error"]:
+        progress.say(f"likely label errors could not be looked for: {errors['suspects_error']}")
+    progress.say(f"{figures(metrics)} on {len(test):,} test rows")
+    return EvaluateResult(
+        task=task,
+        kind=kind,
+        rows=metrics["rows"],
+        metrics={name: metrics[name] for name in metrics["headlines"]},
+        unseen_rows=metrics["unseen_rows"],
+    )
+
+
+def answers_of(bundle: Bundle, rows: pd.DataFrame, progress: Progress) -> Any:
+    """Return what the model says of each row, as `Predictions.answers` over the bundle's labels."""
+    return bundle.answer(rows["text"].tolist(), pairs_of(rows), progress)
+
+
+def megabytes(bundle: Path) -> float:
+    """Return the size of the bundle's files."""
+    return round(sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()) / 1e6, 3)
+
+
+def milliseconds(bundle: Bundle, rows: pd.DataFrame) -> float:
+    """Return the median time of an answer to one text; each is asked once before, so that nothing is compiled in it."""
+    few = rows.iloc[:: max(1, len(rows) // TIMED_TEXTS)].head(TIMED_TEXTS)
+    times = []
+    for place in range(len(few)):
+        one = few.iloc[[place]]
+        answers_of(bundle, one, SilentProgress())
+        started = time.perf_counter()
+        answers_of(bundle, one, SilentProgress())
+        times.append(time.perf_counter() - started)
+    return round(1000 * float(np.median(times)), 3)

@@ -26,7 +26,14 @@ class Input:
     content: str
 
 
-def factors_of(recipe: Recipe, step: Step, task: str | None, inputs: Mapping[str, Input], view: View) -> Factors:
+def factors_of(
+    recipe: Recipe,
+    step: Step,
+    task: str | None,
+    inputs: Mapping[str, Input],
+    view: View,
+    force: str | None = None,
+) -> Factors:
     """Return the factors of a step: what its fingerprint is made of.
 
     Args:
@@ -35,6 +42,7 @@ def factors_of(recipe: Recipe, step: Step, task: str | None, inputs: Mapping[str
         task: str. For which task, where it runs once per task.
         inputs: mapping of str to Input. Function argument -> what it gets.
         view: View. The recipe as the step may see it.
+        force: str or None. Why a model is published whatever the verdict.
     """
     contents = {argument: given.content for argument, given in inputs.items()}
     if step.name == "validate":
@@ -43,6 +51,8 @@ def factors_of(recipe: Recipe, step: Step, task: str | None, inputs: Mapping[str
     if step.name == "publish":
         assert task is not None
         contents["recipe_yaml"] = hashlib.sha256(recipe_yaml(recipe, task).encode()).hexdigest()
+        if force is not None:
+            contents["force"] = hashlib.sha256(force.encode()).hexdigest()
     values = view.values() | ({"task": task} if task else {})
     return Factors(step.name, values, contents, _source(step.module))
 

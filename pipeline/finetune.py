@@ -15,6 +15,7 @@ from models.backbones import Backbone
 from pipeline.backbone import build_encoder, load_encoder
 from pipeline.backend import select_precision
 from pipeline.bundle import Bundle
+from pipeline.calibrate import calibrated
 from pipeline.config import Clean, Finetune, Recipe
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.dimensions import dimensions_of
@@ -106,7 +107,7 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
     assert validation is not None
     finish_learning(learner)
     if process_id() == 0:
-        Bundle(
+        bundle = Bundle(
             task=task,
             kind=kind,
             labels=tuple(learned.labels),
@@ -114,7 +115,8 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
             tokenizer=load_tokenizer(tokens / "tokenizer.json"),
             clean=Clean.model_validate_json((tokens / "clean.json").read_text()),
             model=model,
-        ).save(out / "bundle")
+        )
+        calibrated(bundle, learned, progress).save(out / "bundle")
         trainer.checkpoints.clear()
     return FinetuneResult(
         task=task,

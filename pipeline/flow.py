@@ -46,6 +46,7 @@ class Flow:
     Attributes:
         crew: Crew or None. The processes that help this one to train, where a launcher has started several.
         launched: bool. Whether this is the process that a launcher has started, which trains itself.
+        force: str or None. Why models are published whatever their verdict.
     """
 
     def __init__(self, recipe: Recipe, run_id: str, settings: Settings) -> None:
@@ -55,6 +56,7 @@ class Flow:
         self.registry = Registry.for_workspace(settings)
         self.crew: Crew | None = None
         self.launched = False
+        self.force: str | None = None
         self._again: tuple[str, ...] = ()
 
     @classmethod
@@ -110,7 +112,7 @@ class Flow:
         artifacts = {name: self.step(name, task, display) for name in ("finetune", "baseline", "evaluate", "gate")}
         verdict = artifacts["gate"].result
         version = None
-        if verdict["verdict"] == "pass":
+        if verdict["verdict"] == "pass" or self.force is not None:
             self.step("publish", task, display)
             version = self.register(task)
         champion = self._node("champion", task)
@@ -123,6 +125,7 @@ class Flow:
             version=version.version if version else None,
             model=self.model_name(task),
             example=example_of(artifacts["evaluate"].path),
+            forced=None if verdict["verdict"] == "pass" else self.force,
         )
 
     def step(
@@ -171,6 +174,7 @@ class Flow:
         finetune, evaluation = self._made("finetune", task), self._made("evaluate", task)
         against = self._record()["nodes"].get(node_name("champion", task), {}).get("version")
         metrics = {name: value for name, value in read_metrics(evaluation.path).items() if isinstance(value, float)}
+        forced = {"forced": reason} if (reason := publish.result.get("forced")) else {}
         with self._guarded():
             version = self.registry.publish(
                 self.model_name(task),
@@ -178,7 +182,7 @@ class Flow:
                 fingerprint=finetune.fingerprint,
                 publish_reference=publish.reference,
                 expected_champion=against,
-                tags={"gate": gate.reference, "run": self.run_id, "recipe": self.recipe.name, "task": task},
+                tags={"gate": gate.reference, "run": self.run_id, "recipe": self.recipe.name, "task": task} | forced,
                 metrics=metrics,
                 params={
                     "seed": self.recipe.seed,
@@ -260,9 +264,9 @@ class Flow:
         started = time.monotonic()
         view = View(self.recipe, step.reads_of(task), step.uses)
         pretrained, cache = self._pretrained(step), self.store.root / "cache"
-        call = Call(self.recipe, step, task, inputs, pretrained, cache, self.registry.mlflow, self.crew)
+        call = Call(self.recipe, step, task, inputs, pretrained, cache, self.registry.mlflow, self.crew, self.force)
         with display.step(node) as progress:
-            factors = factors_of(self.recipe, step, task, inputs, view)
+            factors = factors_of(self.recipe, step, task, inputs, view, self.force)
             launch = self._launch(step, task)
             if launch.wanted and not (self.crew or self.launched):
                 artifact = self._launched(launch, factors, progress, end)
@@ -313,7 +317,7 @@ class Flow:
     def _finished(self, step: Step, task: str | None) -> Artifact | None:
         """Return the artifact that the recipe's values give, when it is in the store."""
         view = View(self.recipe, step.reads_of(task), step.uses)
-        return self.store.finished(factors_of(self.recipe, step, task, self._inputs(step, task), view))
+        return self.store.finished(factors_of(self.recipe, step, task, self._inputs(step, task), view, self.force))
 
     def _node(self, name: str, task: str | None) -> Artifact | None:
         """Return the artifact that this run has for a step already."""

@@ -1,29 +1,34 @@
 """Decide whether a candidate may be published, and say why: the verdict is always written, on a fail too.
 
-Thresholds and "not worse than the champion" are decided by the value on the test rows; the bootstrap interval beside
-each says how far chance alone could move it. Candidate, linear baseline and champion answer the same test rows.
+Thresholds are held against the value on the test rows or the worse end of its interval, as the recipe says; "not worse
+than the champion" is decided by the value, and the interval beside it says how far chance alone could move it.
+Candidate, baselines and champion answer the same test rows.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.baseline import MAJORITY
 from pipeline.config import Recipe
-from pipeline.judge.bootstrap import CONFIDENCE, RESAMPLES, Resampled, resample
-from pipeline.judge.metrics import HEADLINES
-from pipeline.judge.predictions import read_predictions, same_rows
+from pipeline.judge.bootstrap import CONFIDENCE, RESAMPLES, mcnemar, resample
+from pipeline.judge.kinds import Predictions
+from pipeline.judge.names import MAIN, SMALLER_IS_BETTER
+from pipeline.judge.predictions import read_metrics, read_predictions, same_rows, unseen_rows
 from pipeline.judge.prose import prose
-from pipeline.judge.rules import Rule, judge
+from pipeline.judge.rules import Evidence, Rule, judge
+from pipeline.judge.slices import judge_slices
 from pipeline.progress import Progress
+
+Answers = dict[str, Predictions]
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """The verdict, `pass` or `fail`, and the sentences that decided it."""
+    """The verdict, `pass`, `fail` or `needs_review`, and the sentences that decided it."""
 
     task: str
     verdict: str
@@ -42,7 +47,7 @@ def gate(
     """Judge the candidate by the recipe's rules; write gate.json and gate.md.
 
     Args:
-        recipe: `seed` and `tasks.<task>.gate` are read.
+        recipe: `seed`, `tasks.<task>.gate` and `tasks.<task>.evaluate.slice_rows` are read.
         task: name of the task.
         candidate: artifact folder of `evaluate` for the candidate.
         baseline: artifact folder of `baseline`.
@@ -54,51 +59,66 @@ def gate(
         TradewindError: the models did not answer the same rows.
 
     """
-    answers = {"candidate": read_predictions(candidate), "baseline": read_predictions(baseline)}
-    if champion is not None:
-        answers["champion"] = read_predictions(champion)
-    answers = same_rows(task, answers)
-    truth = answers["candidate"].rows["label"].tolist()
-    predicted = {model: predictions.rows["predicted"].tolist() for model, predictions in answers.items()}
-    labels = sorted({label for predictions in answers.values() for label in predictions.labels})
-    scores = resample(labels, truth, predicted, answers["candidate"].rows["group"].tolist(), recipe.seed)
-    majority, count = Counter(sorted(truth)).most_common(1)[0]
-    identical = predicted["candidate"] == predicted["champion"] if champion is not None else None
-    section = recipe.tasks[task].gate
-    rules = judge(section, task, scores, (majority, count / len(truth)), identical)
-
-    verdict = "pass" if all(rule.passed for rule in rules if rule.severity == "critical") else "fail"
-    reasons = reasons_of(rules)
+    folders = {"candidate": candidate, "baseline": baseline, "champion": champion, "majority": baseline / MAJORITY}
+    answers = same_rows(task, {model: read_predictions(path) for model, path in folders.items() if path})
+    kind, section = answers["candidate"].kind, recipe.tasks[task].gate
+    metric, metrics = section.metric or MAIN[kind], read_metrics(candidate)
+    scores = resample(answers, recipe.seed)
+    slices = judge_slices(answers, metric, recipe.tasks[task].evaluate.slice_rows, recipe.seed)
+    said = read_metrics(baseline / MAJORITY)["said"]
+    cost = metrics.get("cost", {})
+    evidence = Evidence(task, kind, scores, metrics["undefined"], said, identical(answers), slices, cost)
+    rules = judge(section, evidence)
+    verdict, reasons = verdict_of(rules), reasons_of(rules)
     record = {
         "verdict": verdict,
         "task": task,
-        "metric": section.metric,
-        "rows": len(truth),
+        "kind": kind,
+        "metric": metric,
+        "smaller_is_better": [name for name in metrics["headlines"] if name in SMALLER_IS_BETTER],
+        "rows": len(answers["candidate"].rows),
         "rules": [asdict(rule) for rule in rules],
         "reasons": reasons,
-        "scores": table(scores),
-        "unseen_rows": {model: sum(predictions.unseen.values()) for model, predictions in answers.items()},
+        "scores": scores.table(),
+        "undefined": metrics["undefined"],
+        "mcnemar": tests(answers),
+        "slices": slices,
+        "cost": cost,
+        "unseen_rows": {model: unseen_rows(predictions) for model, predictions in answers.items()},
         "bootstrap": {"resamples": RESAMPLES, "confidence": CONFIDENCE, "seed": recipe.seed, "units": scores.units},
     }
-    (out / "gate.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    (out / "gate.json").write_text(text + "\n", encoding="utf-8")
     (out / "gate.md").write_text(prose(record), encoding="utf-8")
     progress.say(f"verdict on {task}: {verdict}. {' '.join(reasons)}")
     return GateResult(task=task, verdict=verdict, reasons=reasons)
 
 
+def identical(answers: Answers) -> bool | None:
+    """Return whether the champion answers every row as the candidate does; None without a champion."""
+    if "champion" not in answers:
+        return None
+    ours, theirs = (answers[model].rows["predicted"].tolist() for model in ("candidate", "champion"))
+    return bool(ours == theirs)
+
+
+def tests(answers: Answers) -> dict[str, Any]:
+    """Return McNemar's test of the candidate against each opponent."""
+    opponents = [model for model in answers if model != "candidate"]
+    found = {model: mcnemar(answers["candidate"], answers[model]) for model in opponents}
+    return {model: test for model, test in found.items() if test is not None}
+
+
+def verdict_of(rules: tuple[Rule, ...]) -> str:
+    """Return `fail` when a critical rule fails, else `needs_review` when a rule for review does, else `pass`."""
+    failed = {rule.severity for rule in rules if not rule.passed}
+    return "fail" if "critical" in failed else "needs_review" if "review" in failed else "pass"
+
+
 def reasons_of(rules: tuple[Rule, ...]) -> list[str]:
     """Return the sentences of what failed, critical ones first; of a clean pass, that everything holds."""
-    critical = [rule.sentence for rule in rules if not rule.passed and rule.severity == "critical"]
-    warnings = [f"Warning: {rule.sentence}" for rule in rules if not rule.passed and rule.severity == "warning"]
-    return [*(critical or ["Every critical rule holds."]), *warnings]
-
-
-def table(scores: Resampled) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return model -> metric -> {value, interval}, as the report shows it."""
-    return {
-        model: {
-            metric: {"value": scores.values[model][metric], "interval": scores.interval(model, metric)}
-            for metric in HEADLINES
-        }
-        for model in scores.values
-    }
+    failed = [rule for rule in rules if not rule.passed]
+    critical = [rule.sentence for rule in failed if rule.severity == "critical"]
+    review = [f"For review: {rule.sentence}" for rule in failed if rule.severity == "review"]
+    warnings = [f"Warning: {rule.sentence}" for rule in failed if rule.severity == "warning"]
+    return [*(critical or ["Every critical rule holds."]), *review, *warnings]

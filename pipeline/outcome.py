@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.judge.names import spoken
 from pipeline.progress import format_figure
 
 
@@ -16,12 +17,13 @@ class TaskOutcome:
     """One task: the verdict, the metrics side by side, and where the model went.
 
     Attributes:
-        verdict: str. `pass` or `fail`.
+        verdict: str. `pass`, `fail` or `needs_review`.
         reasons: list of str. Sentences.
         candidate, baseline, champion: dict. As in metrics.json; no champion gives None.
         version: str. In the registry; None when it was refused.
         model: str. Name in the registry.
         example: dict. A test row that the candidate answered right: text, label, confidence; None when there is none.
+        forced: str. Why it was published against its verdict; None when it was not.
     """
 
     verdict: str
@@ -32,6 +34,7 @@ class TaskOutcome:
     version: str | None
     model: str
     example: dict[str, Any] | None
+    forced: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ def example_of(evaluation: Path) -> dict[str, Any] | None:
     return {"text": row["text"], "label": row["predicted"], "confidence": row["confidence"]}
 
 
+# Of these metrics, those that a kind of task has are shown of its evaluations.
+KNOWN_BY = ("accuracy", "macro_recall", "subset_accuracy", "micro_f1", "rmse", "pearson", "token_accuracy", "f1")
 # What the permanent line of a finished step shows: result key -> how it is called.
 SHOWN = {
     "validate": {"kept": "rows", "quarantined": "quarantined"},
@@ -80,8 +85,8 @@ SHOWN = {
         "validation_accuracy": "validation accuracy",
         "tokens_per_second": "tokens/s",
     },
-    "baseline": {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro F1"},
-    "evaluate": {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro F1"},
+    "baseline": {},
+    "evaluate": {},
     "gate": {"verdict": "verdict"},
     "publish": {"golden_rows": "golden rows", "max_difference": "largest difference"},
 }
@@ -90,4 +95,6 @@ SHOWN = {
 def summary(step: str, result: dict[str, Any]) -> str:
     """Return the figures of a finished step as one line."""
     shown = {name: result.get(key) for key, name in SHOWN[step].items()}
+    metrics = result.get("metrics") or {}
+    shown |= {spoken(name, start=False): metrics[name] for name in KNOWN_BY if name in metrics}
     return "  ".join(f"{name} {format_figure(value)}" for name, value in shown.items() if value is not None)

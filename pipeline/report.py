@@ -11,8 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.judge import sections
-from pipeline.judge.rules import spoken
+from pipeline.judge import judged, sections
+from pipeline.judge.names import spoken
+from pipeline.judge.prose import MODELS
 
 logger = logging.getLogger("tradewind")
 
@@ -32,18 +33,32 @@ def render(run: dict[str, Any], artifacts: dict[str, Path], out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     templates = environment()
-    tasks = list(run["recipe"]["tasks"])
     parts: list[tuple[str, str, Callable[[], dict[str, Any]]]] = [
         ("Overview", "overview", lambda: sections.overview(run, artifacts)),
         ("Data", "data", lambda: sections.data(run, artifacts, out)),
         ("Pretraining", "pretraining", lambda: sections.pretraining(artifacts)),
-        *[(f"Task {task}", "task", partial(sections.task, run, artifacts, task)) for task in tasks],
-        ("Lineage", "lineage", lambda: sections.lineage(run)),
     ]
     rendered = [(title, section(templates, title, name, collect)) for title, name, collect in parts]
+    rendered += [(f"Task {task}", task_section(templates, run, artifacts, task)) for task in run["recipe"]["tasks"]]
+    rendered.append(("Lineage", section(templates, "Lineage", "lineage", lambda: sections.lineage(run))))
     path = out / PAGE
     path.write_text(templates.get_template("page.html.j2").render(run=run, sections=rendered), encoding="utf-8")
     return path
+
+
+def task_section(templates: Environment, run: dict[str, Any], artifacts: dict[str, Path], task: str) -> Markup:
+    """Return the section of a task: its parts one below the other, each with its own error when it fails."""
+    parts: dict[str, Callable[[], dict[str, Any]]] = {"task": partial(judged.verdict, run, artifacts, task)}
+    if f"evaluate[{task}]" in artifacts:
+        parts["details"] = partial(judged.details, artifacts, task)
+        if run["recipe"]["tasks"][task]["data"].get("kind", "classification") == "classification":
+            parts["calibration"] = partial(judged.calibration, artifacts, task)
+    if f"gate[{task}]" in artifacts:
+        parts["slices"] = partial(judged.slices, artifacts, task)
+    if f"evaluate[{task}]" in artifacts:
+        parts["errors"] = partial(judged.errors, artifacts, task)
+    parts["training"] = partial(judged.training, run, artifacts, task)
+    return Markup("").join(section(templates, f"Task {task}, {name}", name, collect) for name, collect in parts.items())
 
 
 def section(templates: Environment, title: str, name: str, collect: Callable[[], dict[str, Any]]) -> Markup:
@@ -66,6 +81,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters["metric"] = spoken
+    templates.filters["opponent"] = lambda model: MODELS.get(model, model)
     templates.filters["duration"] = duration
     templates.filters["moment"] = lambda text: str(text)[:19].replace("T", " ")
     return templates

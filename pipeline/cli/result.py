@@ -11,12 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.output import duration
-from pipeline.config import GATE_METRICS
+from pipeline.judge.names import HEADLINES, sign, spoken
 from pipeline.progress import describe
 
 if TYPE_CHECKING:
     from pipeline.flow import Outcome, TaskOutcome
     from pipeline.store import Artifact
+
+
+VERDICTS = {"pass": ("passed", "green"), "fail": ("refused", "red"), "needs_review": ("needs review", "yellow")}
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
@@ -47,13 +50,15 @@ def print_artifact(artifact: Artifact, console: Console) -> None:
 
 
 def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
-    passed = task.verdict == "pass"
+    word, colour = VERDICTS[task.verdict]
     title = Text(name, style="bold")
-    title.append("  passed" if passed else "  refused", style="bold green" if passed else "bold red")
+    title.append(f"  {word}", style=f"bold {colour}")
     title.append(f", published as {task.model} version {task.version}" if task.version else ", not published")
     console.print(title)
     console.print(_metrics_table(task))
     facts = Facts()
+    if task.forced:
+        facts.add("forced", task.forced, style="bold red")
     for number, reason in enumerate(task.reasons):
         facts.add("" if number else "verdict", reason)
     if task.example:
@@ -71,13 +76,13 @@ def _metrics_table(task: TaskOutcome) -> Table:
     columns = {"candidate": task.candidate, "linear baseline": task.baseline, "champion": task.champion}
     for title in columns:
         table.add_column(title, justify="right", min_width=9)
-    for metric in GATE_METRICS:
+    for metric in HEADLINES[task.candidate.get("kind", "classification")]:
         values = [_value(metrics, metric) for metrics in columns.values()]
         known = [value for value in values if value is not None]
         if known:
-            best = max(known)
+            best = max(known, key=lambda value: sign(metric) * value)
             cells = [Text("-", style="dim") if value is None else _cell(value, best) for value in values]
-            table.add_row(metric.replace("_", " ").replace("f1", "F1"), *cells)
+            table.add_row(spoken(metric, start=False), *cells)
     return table
 
 

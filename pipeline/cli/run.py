@@ -61,6 +61,24 @@ Processes = Annotated[
 ]
 
 
+def reason_of(reason: str | None) -> str | None:
+    """Return the reason when it says something."""
+    if reason is not None and not reason.strip():
+        raise typer.BadParameter("received an empty reason; expected why the model is published against its verdict")
+    return reason
+
+
+Force = Annotated[
+    str | None,
+    typer.Option(
+        "--force",
+        metavar="REASON",
+        help="Publish whatever the verdict. The reason is kept in gate.json of the export and in the registry's tags.",
+        callback=reason_of,
+    ),
+]
+
+
 def with_flags(overrides: list[str] | None, profile: bool, processes: int | None) -> list[str] | None:
     """Return the overrides, with those of the flags."""
     flags = ["runtime.profile=true"] if profile else []
@@ -93,6 +111,7 @@ def run(
     overrides: Overrides = None,
     profile: Profile = False,
     processes: Processes = None,
+    force: Force = None,
     run_id: Annotated[
         str | None, typer.Option("--run-id", metavar="ID", help="Name of the run. Default: recipe and time.")
     ] = None,
@@ -111,7 +130,7 @@ def run(
     def resume() -> str:
         # What was computed anew before the failure is finished: go on from the step that failed.
         again = display.current.split()[0].split("[")[0] if restart and display.current else restart
-        return command_line("run", str(recipe), **{"from": again}, task=tasks, set=overrides)
+        return command_line("run", str(recipe), **{"from": again}, task=tasks, set=overrides, force=force)
 
     with resumable(lambda: "reading the recipe", resume):
         found = load_recipe(recipe, overrides or [])
@@ -120,6 +139,7 @@ def run(
         if helps(found):
             return
         flow = Flow.create(found, recipe, Settings(), run_id=run_id, trigger="cli")
+        flow.force = force
         with crew_of(flow):
             outcome = flow.run(tasks or None, restart, display)
     print_outcome(outcome, display.console)
@@ -141,6 +161,7 @@ def step(
     overrides: Overrides = None,
     profile: Profile = False,
     processes: Processes = None,
+    force: Force = None,
 ) -> None:
     """Run one step of a recipe on what the steps before it have left.
 
@@ -148,7 +169,9 @@ def step(
     """
     display = open_display()
     overrides = with_flags(overrides, profile, processes)
-    again = command_line("step", name, str(recipe), task=task, run=run_id, set=overrides)
+    if force is not None and name != "publish":
+        raise typer.BadParameter(f"received it for the step {name}; only publish can be forced", param_hint="--force")
+    again = command_line("step", name, str(recipe), task=task, run=run_id, set=overrides, force=force)
     with resumable(lambda: "reading the recipe", lambda: again):
         found = load_recipe(recipe, overrides or [])
     chosen = _task_of(name, found, task)
@@ -159,6 +182,7 @@ def step(
             flow = Flow.create(found, recipe, Settings(), trigger="cli")
         else:
             flow = Flow.resume(run_id, Settings())
+        flow.force = force
         with crew_of(flow):
             artifact = flow.step(name, chosen, display)
         if name == "publish" and chosen is not None:

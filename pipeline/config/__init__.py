@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
+from pipeline.config.judging import Evaluate, Gate
 from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
-from pipeline.config.running import GATE_METRICS, Airflow, Gate, Mesh, Publish, Ray, Runtime
+from pipeline.config.running import Airflow, Mesh, Publish, Ray, Runtime
 from pipeline.config.section import Fraction, Name, Section, Severity
 from pipeline.config.settings import Settings, resolve_secrets
 from pipeline.config.sources import Columns, FilesSource, Icd10Source, Source, SplitName, SqlSource
 from pipeline.config.training import Finetune, Model, Optimization, Pretrain
 
 __all__ = [
-    "GATE_METRICS",
     "Airflow",
     "Checks",
     "Clean",
@@ -28,6 +28,7 @@ __all__ = [
     "Data",
     "Deduplicate",
     "Drift",
+    "Evaluate",
     "Expectation",
     "FilesSource",
     "Filters",
@@ -106,7 +107,13 @@ class Task(Section):
     description: str = ""
     data: TaskData
     finetune: Finetune = Finetune()
+    evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def _gate_fits_kind(self) -> Task:
+        self.gate.check(self.data.kind)
+        return self
 
 
 class Recipe(Section):

@@ -1,4 +1,4 @@
-"""How a candidate is judged and published, and how the recipe runs."""
+"""Where proven models go, and how the recipe runs."""
 
 from __future__ import annotations
 
@@ -6,25 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from pipeline.config.section import Fraction, Section
+from pipeline.config.section import Section
 
 Size = Annotated[int, Field(ge=-1)]
-GATE_METRICS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1")
-
-
-class Gate(Section):
-    """What a candidate must reach before it may be published."""
-
-    metric: Literal["accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1"] = Field(
-        "macro_f1", description="compared with the baseline and the champion"
-    )
-    thresholds: dict[Literal["accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1"], Fraction] = (
-        Field(default_factory=dict, description="least value of each metric on the test rows")
-    )
-    baseline: Literal["critical", "warning", "off"] = Field(
-        "critical", description="must the candidate beat the linear model?"
-    )
-    champion_margin: Fraction = Field(0.0, description="how much worse than the champion is still accepted")
 
 
 class Publish(Section):

@@ -1,13 +1,13 @@
 """Confidence intervals by resampling the test rows, for several models on the same rows at once.
 
-A resample only matters through how often each cell (truth, answer of model 1, answer of model 2, ...) is drawn. So we
-draw the counts of the distinct cells from one multinomial instead of drawing rows: the same distribution, without
-rows x resamples of work. Rows that share a group (say, sibling descriptions under one code) are not independent;
-they are drawn together, which gives the wider, honest interval.
+Every headline metric is a function of sums over rows (`Kind.statistics`), so a resample is a product of how often each
+row is drawn and those rows, not a new set of rows. Rows that share a group (say, sibling descriptions under one code)
+are not independent; they are drawn together, which gives the wider, honest interval.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse import csr_matrix
+from scipy.stats import binomtest
 
-from pipeline.judge.metrics import headlines
+from pipeline.judge.kinds import KINDS, Kind, Predictions
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-CHUNK = 100
+DRAWN_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Resampled:
     """Metrics of several models on the same resamples of the test rows.
 
     Args:
-        values: model -> metric -> value on the test rows themselves.
+        values: model -> metric -> value on the test rows themselves; NaN where it is undefined.
         draws: model -> metric -> (resamples,) values; entry i of every model comes from the same resample.
         units: how many independent units (groups, or rows without one) were resampled.
 
@@ -39,94 +40,98 @@ class Resampled:
     draws: dict[str, dict[str, NDArray[np.float64]]]
     units: int
 
-    def interval(self, model: str, metric: str) -> list[float]:
-        """Return the percentile interval of a model's metric."""
+    def interval(self, model: str, metric: str) -> list[float] | None:
+        """Return the percentile interval of a model's metric; None where it is undefined."""
         return percentiles(self.draws[model][metric])
 
-    def difference(self, model: str, other: str, metric: str) -> tuple[float, list[float]]:
+    def difference(self, model: str, other: str, metric: str) -> tuple[float, list[float] | None]:
         """Return `model` minus `other` in a metric, and the paired interval of that difference."""
         value = self.values[model][metric] - self.values[other][metric]
         return value, percentiles(self.draws[model][metric] - self.draws[other][metric])
 
+    def table(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return model -> metric -> {value, interval}, null where it is undefined."""
+        return {
+            model: {
+                metric: {"value": value if math.isfinite(value) else None, "interval": self.interval(model, metric)}
+                for metric, value in values.items()
+            }
+            for model, values in self.values.items()
+        }
 
-def resample(
-    labels: Sequence[str],
-    true: Sequence[str],
-    answers: Mapping[str, Sequence[str]],
-    groups: Sequence[str | None] | None,
-    seed: int,
-    resamples: int = RESAMPLES,
-) -> Resampled:
+
+def resample(answers: Mapping[str, Predictions], seed: int, resamples: int = RESAMPLES) -> Resampled:
     """Return the headline metrics of every model on the test rows and on `resamples` resamples of them.
 
     Args:
-        labels: every label in `true` and `answers`.
-        true: (rows,) truth.
-        answers: model -> (rows,) answers, in the row order of `true`.
-        groups: (rows,) group of each row; None, or an entry of None, for rows that stand alone.
+        answers: model -> its predictions, all in one row order; the groups are those of the first model.
         seed: equal seeds give equal intervals.
         resamples: how many times the rows are drawn anew.
 
     """
-    index = {label: position for position, label in enumerate(labels)}
-    columns = [[index[label] for label in column] for column in (true, *answers.values())]
-    cells, cell_of_row = np.unique(np.array(columns).T, axis=0, return_inverse=True)  # (cells, 1 + models)
-    profiles, weights = units_of(cell_of_row.reshape(-1), groups, len(cells))
-    units = int(weights.sum())
+    first = next(iter(answers.values()))
+    kind = KINDS[first.kind]
+    labels = sorted({label for predictions in answers.values() for label in predictions.labels})
+    unit_of_row = units_of(first.rows["group"].tolist())
+    units = int(unit_of_row.max()) + 1
+    collect = csr_matrix((np.ones(len(unit_of_row)), (unit_of_row, np.arange(len(unit_of_row)))))  # (units, rows)
+    sums = {model: collect @ kind.statistics(one, labels) for model, one in answers.items()}  # (units, statistics)
+
     random = np.random.default_rng(seed)
-    draws = []
-    for start in range(0, resamples, CHUNK):
-        counts = random.multinomial(units, weights / units, size=min(CHUNK, resamples - start))  # (chunk, unit kinds)
-        draws.append(judge_all(counts @ profiles, cells, tuple(answers), len(labels)))
-    observed = judge_all((weights @ profiles)[None, :], cells, tuple(answers), len(labels))
+    chunk = max(1, DRAWN_AT_ONCE // units)
+    parts = []
+    for start in range(0, resamples, chunk):
+        counts = draw(random, units, min(chunk, resamples - start))  # (chunk, units)
+        parts.append({model: kind.scores(counts @ table, labels) for model, table in sums.items()})
     return Resampled(
-        values={model: {name: float(value[0]) for name, value in scores.items()} for model, scores in observed.items()},
+        values={model: _values(kind, table, labels) for model, table in sums.items()},
         draws={
-            model: {name: np.concatenate([part[model][name] for part in draws]) for name in scores}
-            for model, scores in observed.items()
+            model: {name: np.concatenate([part[model][name] for part in parts]) for name in parts[0][model]}
+            for model in sums
         },
         units=units,
     )
 
 
-def units_of(
-    cell_of_row: NDArray[np.integer[Any]], groups: Sequence[str | None] | None, cells: int
-) -> tuple[csr_matrix, NDArray[np.float64]]:
-    """Return what is drawn together: (unit kinds, cells) row counts, and (unit kinds,) how many units are of the kind.
-
-    A unit of one row is of the kind of its cell; a unit of several rows is a kind of its own.
-    """
-    rows = len(cell_of_row)
-    group_of_row = pd.factorize(np.array([None] * rows if groups is None else list(groups), dtype=object))[0]
-    members = np.bincount(group_of_row + 1)[group_of_row + 1]  # (rows,)
-    alone = (group_of_row < 0) | (members == 1)
-    kinds, kind_of_row = np.unique(np.where(alone, cell_of_row, cells + group_of_row), return_inverse=True)
-    counts = csr_matrix((np.ones(rows), (kind_of_row, cell_of_row)), shape=(len(kinds), cells))
-    weights = np.where(kinds < cells, counts.sum(axis=1).A1, 1.0)
-    return diags_array(1 / weights) @ counts, weights
+def _values(kind: Kind, table: csr_matrix, labels: Sequence[str]) -> dict[str, float]:
+    total = np.asarray(table.sum(axis=0), np.float64).reshape(1, -1)
+    return {name: float(value[0]) for name, value in kind.scores(total, labels).items()}
 
 
-def judge_all(
-    counts: NDArray[np.float64], cells: NDArray[np.integer[Any]], models: tuple[str, ...], labels: int
-) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """Return model -> metric -> (resamples,) from (resamples, cells) counts."""
-
-    def per_label(column: int, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum the counts of the cells that share a label in `column`: (resamples, labels)."""
-        scatter = csr_matrix((weights, (np.arange(len(cells)), cells[:, column])), shape=(len(cells), labels))
-        total: NDArray[np.float64] = counts @ scatter
-        return total
-
-    every = np.ones(len(cells))
-    support = per_label(0, every)
-    return {
-        model: headlines(per_label(0, (cells[:, 0] == cells[:, column]) * every), support, per_label(column, every))
-        for column, model in enumerate(models, start=1)
-    }
+def units_of(groups: Sequence[str | None]) -> NDArray[np.int64]:
+    """Return (rows,) which unit each row is drawn with, in order of appearance; None is a unit of its own."""
+    named = [f"alone {place}" if pd.isna(group) else f"group {group}" for place, group in enumerate(groups)]
+    return np.asarray(pd.factorize(np.array(named, dtype=object))[0], np.int64)
 
 
-def percentiles(draws: NDArray[np.float64]) -> list[float]:
-    """Return the central CONFIDENCE interval of `draws`."""
+def draw(random: np.random.Generator, units: int, resamples: int) -> NDArray[np.float64]:
+    """Return (resamples, units) how often each unit is drawn when as many are drawn as there are."""
+    drawn = random.integers(0, units, (resamples, units)) + units * np.arange(resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)
+
+
+def percentiles(draws: NDArray[np.float64]) -> list[float] | None:
+    """Return the central CONFIDENCE interval of the defined `draws`; None when fewer than half are defined."""
+    defined = draws[np.isfinite(draws)]
+    if 2 * len(defined) < max(len(draws), 1):
+        return None
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(draws, [tail, 100 - tail])
+    low, high = np.percentile(defined, [tail, 100 - tail])
     return [float(low), float(high)]
+
+
+def mcnemar(candidate: Predictions, opponent: Predictions) -> dict[str, float] | None:
+    """Return McNemar's exact test of whether two models are right equally often on the same rows.
+
+    Returns:
+        `only_candidate` and `only_opponent`, rows that one alone has right, and `p`, two-sided; None for a kind whose
+        answers are not right or wrong. It takes rows as independent: with groups, trust the interval more.
+
+    """
+    kind = KINDS[candidate.kind]
+    ours, theirs = kind.right(candidate), kind.right(opponent)
+    if ours is None or theirs is None:
+        return None
+    won, lost = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    return {"only_candidate": won, "only_opponent": lost, "p": p}

@@ -11,6 +11,7 @@ import numpy as np
 WIDTH, HEIGHT = 460, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 10, 26
 POINTS = 240
+SIDE = 300
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,47 @@ def curve(series: dict[str, list[tuple[float, float]]], *, from_zero: bool = Fal
     )
 
 
+@dataclass(frozen=True)
+class Dot:
+    """One point of a cloud: where it is drawn, its radius, and what it says when pointed at."""
+
+    x: float
+    y: float
+    radius: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points of two measures on one and the same scale, with the diagonal where both are equal."""
+
+    dots: list[Dot]
+    ticks: list[tuple[Tick, Tick]]
+    size: int = SIDE
+    left: int = LEFT
+    bottom: int = SIDE - BOTTOM
+    right: int = SIDE - RIGHT
+    top: int = TOP
+
+
+def cloud(points: Sequence[tuple[float, float, float, str]], *, low: float, high: float) -> Cloud:
+    """Return the chart of (x, y, radius, text); both axes run from `low` to `high`."""
+    found = marks(low, high, 5)
+    low, high = min(low, found[0]), max(high, found[-1])
+
+    def place(value: float, start: float, end: float) -> float:
+        return round(start + (value - low) / (high - low) * (end - start), 1)
+
+    def x_of(value: float) -> float:
+        return place(value, LEFT, SIDE - RIGHT)
+
+    def y_of(value: float) -> float:
+        return place(value, SIDE - BOTTOM, TOP)
+
+    dots = [Dot(x_of(x), y_of(y), radius, text) for x, y, radius, text in points]
+    return Cloud(dots, [(Tick(x_of(mark), short(mark)), Tick(y_of(mark), short(mark))) for mark in found])
+
+
 def thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return at most POINTS points, each the mean of neighbours; the last point is kept as it is."""
     if len(points) <= POINTS:
@@ -111,11 +153,14 @@ class Whisker:
     best: bool
 
 
-def whiskers(values: Sequence[float], intervals: Sequence[list[float] | None]) -> list[Whisker]:
+def whiskers(
+    values: Sequence[float], intervals: Sequence[list[float] | None], *, smaller_is_better: bool = False
+) -> list[Whisker]:
     """Return one whisker per model, all on the one scale that holds every interval."""
     ends = [end for value, interval in zip(values, intervals, strict=True) for end in (interval or [value, value])]
     bottom, top = min([*ends, *values]), max([*ends, *values])
     span = max(top - bottom, 0.02)
+    best = min(values) if smaller_is_better else max(values)
 
     def place(value: float) -> float:
         return round(4 + 92 * (value - bottom) / span, 1)
@@ -123,7 +168,7 @@ def whiskers(values: Sequence[float], intervals: Sequence[list[float] | None]) -
     drawn = []
     for value, interval in zip(values, intervals, strict=True):
         low, high = interval or (value, value)
-        drawn.append(Whisker(value, interval, place(value), place(low), place(high), best=value == max(values)))
+        drawn.append(Whisker(value, interval, place(value), place(low), place(high), best=value == best))
     return drawn
 
 

@@ -9,14 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.judge.charts import Whisker, curve, heat, whiskers
-
-HEADLINES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1")
-CONFUSION_CLASSES = 30
-WORST_CLASSES = 30
-CONFUSED_PAIRS = 8
-MISTAKES = 12
-TEXT = 280
+from pipeline.judge.charts import curve
 
 Artifacts = Mapping[str, Path]
 Values = dict[str, Any]
@@ -28,6 +21,7 @@ def overview(run: Values, artifacts: Artifacts) -> Values:
     for task in run["recipe"]["tasks"]:
         gate = read(artifacts.get(f"gate[{task}]"), "gate.json")
         scores = {model: values[gate["metric"]] for model, values in gate["scores"].items()} if gate else {}
+        scores.pop("majority", None)
         tasks.append({"name": task, "gate": gate, "scores": scores})
     seconds = sum(node.get("seconds") or 0 for node in run.get("nodes", {}).values() if not node.get("hit"))
     return {"run": run, "tasks": tasks, "seconds": seconds}
@@ -67,41 +61,6 @@ def pretraining(artifacts: Artifacts) -> Values:
     return {"log": training_log(artifacts.get("pretrain"))}
 
 
-def task(run: Values, artifacts: Artifacts, name: str) -> Values:
-    """Everything about one task: verdict, scores side by side, confusion, classes, mistakes."""
-    folders = {
-        "candidate": artifacts.get(f"evaluate[{name}]"),
-        "baseline": artifacts.get(f"baseline[{name}]"),
-        "champion": artifacts.get(f"champion[{name}]"),
-    }
-    metrics = {model: found for model, folder in folders.items() if (found := read(folder, "metrics.json"))}
-    gate = read(artifacts.get(f"gate[{name}]"), "gate.json")
-    view: Values = {
-        "task": name,
-        "description": run["recipe"]["tasks"][name].get("description", ""),
-        "gate": gate,
-        "models": list(metrics),
-        "scores": scores(metrics, gate),
-        "metrics": metrics,
-        "finetuning": training_log(artifacts.get(f"finetune[{name}]")),
-        "proof": read(artifacts.get(f"publish[{name}]"), "proof.json"),
-        "versions": {
-            step: run.get("nodes", {}).get(f"{step}[{name}]", {}).get("version") for step in ("champion", "publish")
-        },
-        "candidate": None,
-    }
-    if folders["candidate"] and "candidate" in metrics:
-        answers = metrics["candidate"]
-        view["candidate"] = {
-            "heat": heat(answers["labels"], answers["confusion_matrix"], CONFUSION_CLASSES),
-            "pairs": confused(answers),
-            "classes": classes(metrics),
-            "mistakes": mistakes(folders["candidate"]),
-            "wrong": answers["rows"] - sum(row[index] for index, row in enumerate(answers["confusion_matrix"])),
-        }
-    return view
-
-
 def lineage(run: Values) -> Values:
     """Which artifact each node of the run got, and how to make them again."""
     recipe = json.dumps(run["recipe"], indent=2, ensure_ascii=False)
@@ -128,53 +87,6 @@ def series(entries: list[Values], name: str) -> list[tuple[float, float]]:
     """Return (step, value) of the entries that have a number for `name`, by step; a repeated step keeps the last."""
     points = {float(entry["step"]): float(entry[name]) for entry in entries if isinstance(entry.get(name), int | float)}
     return sorted(points.items())
-
-
-def scores(metrics: dict[str, Values], gate: Values | None) -> dict[str, dict[str, Whisker]]:
-    """Return metric -> model -> value with interval; without a verdict there are no intervals."""
-    table = {}
-    for metric in HEADLINES:
-        judged = [gate["scores"].get(model, {}).get(metric, {}) if gate else {} for model in metrics]
-        values = [model[metric] for model in metrics.values()]
-        drawn = whiskers(values, [cell.get("interval") for cell in judged]) if values else []
-        table[metric] = dict(zip(metrics, drawn, strict=True))
-    return table
-
-
-def confused(metrics: Values) -> list[tuple[str, str, int]]:
-    """Return (truth, answer, rows) of the most frequent wrong answers."""
-    labels = metrics["labels"]
-    pairs = [
-        (labels[row], labels[column], count)
-        for row, counts in enumerate(metrics["confusion_matrix"])
-        for column, count in enumerate(counts)
-        if row != column and count
-    ]
-    return sorted(pairs, key=lambda pair: -pair[2])[:CONFUSED_PAIRS]
-
-
-def classes(metrics: dict[str, Values]) -> Values:
-    """Return the classes that occur in the test rows, worst F1 first, beside the baseline's F1."""
-    opponent = metrics.get("baseline", {}).get("per_class", {})
-    rows = [
-        {"label": label, **values, "baseline": opponent.get(label, {}).get("f1")}
-        for label, values in metrics["candidate"]["per_class"].items()
-        if values["support"]
-    ]
-    rows.sort(key=lambda row: (row["f1"], -row["support"]))
-    return {"rows": rows[:WORST_CLASSES], "left_out": max(len(rows) - WORST_CLASSES, 0)}
-
-
-def mistakes(folder: Path) -> list[Values]:
-    """Return the wrong answers that the model was surest of."""
-    import pyarrow.parquet as pq
-
-    columns = ["row_id", "text", "label", "predicted", "confidence"]
-    rows = pq.read_table(folder / "predictions.parquet", columns=columns).to_pandas()
-    wrong = rows[rows["label"] != rows["predicted"]]
-    worst = wrong.sort_values(["confidence", "row_id"], ascending=[False, True]).head(MISTAKES)
-    records: list[Values] = worst.to_dict("records")
-    return [row | {"text": row["text"] if len(row["text"]) <= TEXT else row["text"][:TEXT] + " …"} for row in records]
 
 
 def corpus(tokens: Path | None) -> Values | None:

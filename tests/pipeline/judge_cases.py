@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.baseline import MAJORITY
 from pipeline.config import Recipe
+from pipeline.judge.baselines.majority import majority
 from pipeline.judge.predictions import predict, write_predictions
+from pipeline.judge.worst import write_errors
 
 
 def make_recipe(**gate: Any) -> Recipe:
@@ -33,7 +36,7 @@ def answer(
     confidence: float = 0.9,
     model: str = "transformer",
 ) -> Path:
-    """Write the predictions of a model that gives `answers`; every label in either list is known to it."""
+    """Write the predictions of a model that gives `answers`, every label in either list known to it; and a majority."""
     known = tuple(sorted({*truth, *answers}))
     rows = pd.DataFrame(
         {
@@ -47,7 +50,12 @@ def answer(
     probabilities = np.full((len(truth), len(known)), (1 - confidence) / max(len(known) - 1, 1), np.float32)
     probabilities[np.arange(len(truth)), [known.index(label) for label in answers]] = confidence
     folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(folder, "organ", model, predict(rows, known, probabilities))
+    predictions = predict("classification", rows, known, probabilities)
+    write_predictions(folder, "organ", model, predictions)
+    write_errors(folder, predictions)
+    plain, said = majority("classification", rows, rows, tuple(sorted(set(truth))))
+    (folder / MAJORITY).mkdir(exist_ok=True)
+    write_predictions(folder / MAJORITY, "organ", MAJORITY, plain, {"said": said})
     return folder
 
 

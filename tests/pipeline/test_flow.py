@@ -98,6 +98,17 @@ def test_a_second_run_keeps_everything_and_a_refused_candidate_leaves_the_champi
     expected = "2" if rival.tasks["kind"].verdict == "pass" else "1"
     assert flow.registry.champion("tiny-kind").version == expected
 
+    # What a gate refuses is published all the same when a person says why, and that is kept.
+    strict = "tasks.kind.gate.thresholds={accuracy: 1.0}"
+    recipe = load_recipe(tiny_recipe, [strict, "tasks.kind.finetune.epochs=3"])
+    flow = Flow.create(recipe, tiny_recipe, Settings(workspace=workspace))
+    flow.force = "the harbour master needs it today"
+    forced = flow.run(None, None, RecordingDisplay()).tasks["kind"]
+    assert (forced.verdict, forced.forced) == ("fail", "the harbour master needs it today")
+    champion = flow.registry.champion("tiny-kind")
+    assert champion.version == forced.version
+    assert champion.tags["forced"] == "the harbour master needs it today"
+
     # Other rows than the champion's are noticed before anything is trained on them.
     data = Path(load_recipe(tiny_recipe).data.sources["notes"].path)
     header, *rows = data.read_text().splitlines()

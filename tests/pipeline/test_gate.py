@@ -1,11 +1,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from judge_cases import answer, make_recipe
+from kind_cases import numbered, random_case, tagged
 
+from pipeline.config import Gate
 from pipeline.errors import TradewindError
 from pipeline.gate import GateResult, gate
+from pipeline.judge.names import HEADLINES, MAIN
+from pipeline.judge.predictions import predict, read_predictions, write_predictions
 from pipeline.progress import SilentProgress
 
 TRUTH = ["eye"] * 50 + ["heart"] * 30 + ["lung"] * 20
@@ -134,8 +139,8 @@ def test_identical_answers_keep_the_champion(tmp_path) -> None:
 
 def test_scores_hold_every_model_and_metric_with_an_interval(tmp_path) -> None:
     _, record = judge(tmp_path, make_recipe(), wrong(10), wrong(30), wrong(12, start=3))
-    assert set(record["scores"]) == {"candidate", "baseline", "champion"}
-    for model, accuracy in (("candidate", 0.9), ("baseline", 0.7), ("champion", 0.88)):
+    assert list(record["scores"]) == ["candidate", "baseline", "champion", "majority"]
+    for model, accuracy in (("candidate", 0.9), ("baseline", 0.7), ("champion", 0.88), ("majority", 0.5)):
         score = record["scores"][model]["accuracy"]
         assert score["value"] == pytest.approx(accuracy)
         assert score["interval"][0] < accuracy < score["interval"][1]
@@ -173,3 +178,153 @@ def test_rows_of_a_group_widen_the_interval_and_are_told(tmp_path) -> None:
     assert record["bootstrap"]["units"] == 10
     assert record["rules"][0]["interval"][0] <= 0.75
     assert "10 groups of rows that belong together" in (tmp_path / "gate" / "gate.md").read_text()
+
+
+@pytest.mark.parametrize(("hold", "verdict"), [("value", "pass"), ("bound", "fail")])
+def test_a_threshold_may_be_held_against_the_end_of_the_interval(tmp_path, hold, verdict) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.88}, hold=hold)
+    result, record = judge(tmp_path, recipe, wrong(10), wrong(30))
+    assert result.verdict == verdict
+    low = record["rules"][0]["interval"][0]
+    assert low < 0.88 < record["rules"][0]["value"]
+    if hold == "bound":
+        assert (
+            f"the lower end, {low:.3f}, falls short of the threshold of 0.88, by {0.88 - low:.3f}" in result.reasons[0]
+        )
+
+
+def test_an_error_must_stay_below_its_threshold(tmp_path) -> None:
+    result, record = judge(tmp_path, make_recipe(thresholds={"log_loss": 2.0}), wrong(10), wrong(30))
+    assert (result.verdict, record["rules"][0]["name"]) == ("pass", "log_loss <= 2")
+    result, _ = judge(tmp_path, make_recipe(thresholds={"log_loss": 0.1}), wrong(10), wrong(30))
+    assert result.verdict == "fail"
+    assert "Log loss is 0.394" in result.reasons[0]
+    assert "exceeds the threshold of 0.1, by 0.294" in result.reasons[0]
+
+
+def test_a_smaller_error_beats_the_baseline_and_the_champion(tmp_path) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.5}, metric="log_loss")
+    result, record = judge(tmp_path, recipe, wrong(10), wrong(30), wrong(20))
+    assert result.verdict == "pass"
+    rules = {rule["name"]: rule for rule in record["rules"]}
+    assert rules["log_loss < linear baseline"]["value"] < 0
+    assert rules["log_loss <= champion"]["passed"]
+    assert judge(tmp_path, recipe, wrong(20), wrong(30), wrong(10))[0].verdict == "fail"
+
+
+def test_a_missed_review_threshold_asks_a_person_and_a_critical_one_still_fails(tmp_path) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.8}, review={"accuracy": 0.95})
+    result, _ = judge(tmp_path, recipe, wrong(10), wrong(30))
+    assert result.verdict == "needs_review"
+    assert result.reasons[0] == "Every critical rule holds."
+    assert result.reasons[1].startswith("For review: Accuracy is 0.900")
+    assert judge(tmp_path, recipe, wrong(3), wrong(30))[0].verdict == "pass"
+    assert judge(tmp_path, recipe, wrong(25), wrong(30))[0].verdict == "fail"
+
+
+def test_only_a_review_threshold_leaves_the_default_in_force(tmp_path) -> None:
+    result, record = judge(tmp_path, make_recipe(review={"accuracy": 0.1}), wrong(60), wrong(70))
+    assert result.verdict == "fail"
+    assert record["rules"][0]["name"] == "accuracy > majority answer"
+
+
+def test_the_calibration_bound(tmp_path) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.5}, max_calibration_error=0.05)
+    assert judge(tmp_path, recipe, wrong(10), wrong(30))[0].verdict == "pass", "confident at 0.9, right at 0.9"
+    result, _ = judge(tmp_path, recipe, wrong(25), wrong(30))
+    assert result.verdict == "fail"
+    assert "Calibration error is 0.150" in result.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("cost", "verdict", "said"),
+    [
+        ({"megabytes": 4.0, "milliseconds": 9.0}, "pass", "The bundle takes 4 MB, within the bound of 5 MB."),
+        ({"megabytes": 6.0, "milliseconds": 9.0}, "fail", "The bundle takes 6 MB, above the bound of 5 MB."),
+        ({"megabytes": 4.0, "milliseconds": 12.5}, "fail", "text takes 12.5 ms, above the bound of 10 ms."),
+        ({"megabytes": 4.0, "milliseconds": None}, "fail", "The milliseconds of the candidate were not measured"),
+    ],
+)
+def test_latency_and_size_bounds(tmp_path, cost, verdict, said) -> None:
+    (tmp_path / "gate").mkdir()
+    candidate, baseline = (answer(tmp_path / f"m{count}", TRUTH, wrong(count)) for count in (10, 30))
+    metrics = json.loads((candidate / "metrics.json").read_text())
+    (candidate / "metrics.json").write_text(json.dumps(metrics | {"cost": cost}))
+    recipe = make_recipe(thresholds={"accuracy": 0.5}, max_megabytes=5, max_milliseconds=10)
+    assert gate(recipe, "organ", candidate, baseline, None, tmp_path / "gate", SilentProgress()).verdict == verdict
+    assert said in (tmp_path / "gate" / "gate.md").read_text()
+
+
+def test_a_slice_that_became_worse_fails_although_the_whole_is_better(tmp_path) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.5}, metric="accuracy", slice_margin=0.05)
+    parts = ["old"] * 70 + ["new"] * 30
+    result, record = sliced(tmp_path, recipe, wrong(9, start=70), wrong(40), wrong(15), parts)
+    assert result.verdict == "fail"
+    (sentence,) = result.reasons
+    assert "On the slice part = new (30 rows) the candidate is worse than the champion by more than" in sentence
+    assert "0.700 against 1.000, a difference of -0.300" in sentence
+    assert [entry["slice"] for entry in record["slices"]] == ["old", "new"]
+    assert "| part: new | 30 | 0.700 (" in (tmp_path / "gate" / "gate.md").read_text()
+    gentle = make_recipe(thresholds={"accuracy": 0.5}, metric="accuracy", slice_margin=0.3)
+    assert sliced(tmp_path, gentle, wrong(9, start=70), wrong(40), wrong(15), parts)[0].verdict == "pass"
+    person = recipe.tasks["organ"].gate.model_copy(update={"slice_severity": "review"})
+    recipe = make_recipe(**person.model_dump())
+    assert sliced(tmp_path, recipe, wrong(9, start=70), wrong(40), wrong(15), parts)[0].verdict == "needs_review"
+
+
+def sliced(tmp_path: Path, recipe, candidate, baseline, champion, parts: list[str]) -> tuple[GateResult, dict]:
+    judge(tmp_path, recipe, candidate, baseline, champion)
+    predictions = read_predictions(tmp_path / "candidate")
+    predictions.rows["slice.part"] = parts
+    write_predictions(tmp_path / "candidate", "organ", "transformer", predictions)
+    folders = [tmp_path / name for name in ("candidate", "baseline", "champion", "gate")]
+    result = gate(recipe, "organ", *folders, SilentProgress())
+    return result, json.loads((tmp_path / "gate" / "gate.json").read_text())
+
+
+def test_mcnemar_of_every_opponent_is_kept_and_told(tmp_path) -> None:
+    _, record = judge(tmp_path, make_recipe(), wrong(10), wrong(30), wrong(12))
+    assert record["mcnemar"]["baseline"]["only_candidate"] == 20
+    assert record["mcnemar"]["champion"]["only_opponent"] == 0
+    assert set(record["mcnemar"]) == {"baseline", "champion", "majority"}
+    assert "20 rows only the candidate has right, 0 only the linear baseline" in (tmp_path / "gate/gate.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ["multi_label", "regression", "tagging"])
+def test_other_kinds_are_judged_by_their_own_metrics(tmp_path, kind) -> None:
+    good, bad = random_case(kind, 80, seed=1), random_case(kind, 80, seed=1)
+    order = np.random.default_rng(2).permutation(80)
+    if kind == "tagging":
+        bad = tagged(bad.rows["label"].tolist(), [["O"] * len(row) for row in bad.rows["label"]])
+    else:
+        bad = predict(kind, bad.rows.drop(columns=["predicted", "confidence"]), bad.labels, bad.answers[order])
+    for name, predictions in {"candidate": good, "baseline": bad, "baseline/majority": bad, "champion": bad}.items():
+        (tmp_path / name).mkdir()
+        write_predictions(tmp_path / name, "organ", name, predictions, {"said": "always answering nothing"})
+    (tmp_path / "gate").mkdir()
+    folders = [tmp_path / name for name in ("candidate", "baseline", "champion", "gate")]
+    result = gate(make_recipe(), "organ", *folders, SilentProgress())
+    record = json.loads((tmp_path / "gate/gate.json").read_text())
+    assert result.verdict == "pass"
+    assert record["metric"] == MAIN[kind]
+    assert set(record["scores"]["candidate"]) == set(HEADLINES[kind])
+    folders[0], folders[2] = folders[2], folders[0]
+    assert gate(make_recipe(), "organ", *folders, SilentProgress()).verdict == "fail"
+
+
+def test_an_undefined_metric_fails_its_threshold_and_says_why(tmp_path) -> None:
+    flat, near = numbered([2.0, 2.0, 2.0], [1.0, 2.0, 3.0]), numbered([2.0, 2.0, 2.0], [2.0, 2.5, 2.0])
+    for name, predictions in {"candidate": near, "baseline": flat, "baseline/majority": flat}.items():
+        (tmp_path / name).mkdir()
+        write_predictions(tmp_path / name, "organ", name, predictions, {"said": "always answering nothing"})
+    (tmp_path / "gate").mkdir()
+    recipe = make_recipe()
+    task = recipe.tasks["organ"].model_copy(update={"gate": Gate(thresholds={"pearson": 0.5})})
+    recipe = recipe.model_copy(update={"tasks": {"organ": task}})
+    result = gate(
+        recipe, "organ", tmp_path / "candidate", tmp_path / "baseline", None, tmp_path / "gate", SilentProgress()
+    )
+    assert result.verdict == "fail"
+    assert "Pearson correlation is undefined" in result.reasons[0]
+    assert "every test row has the same truth" in result.reasons[0]
+    assert "Pearson correlation | undefined" in (tmp_path / "gate/gate.md").read_text()

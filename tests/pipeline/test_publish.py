@@ -63,7 +63,8 @@ def evaluation(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = pd.DataFrame({"row_id": [f"notes:{i}" for i in range(len(texts))], "text": texts, "label": truth})
     folder = tmp_path_factory.mktemp("evaluation")
     answers = Bundle.load(bundle).answer(texts)
-    write_predictions(folder, "organ", "transformer", predict(rows.assign(group=None, text_pair=None), LABELS, answers))
+    whole = rows.assign(group=None, text_pair=None)
+    write_predictions(folder, "organ", "transformer", predict("classification", whole, LABELS, answers))
     return folder
 
 
@@ -83,7 +84,7 @@ def published(bundle: Path, evaluation: Path, verdict: Path, tmp_path_factory: p
     return out
 
 
-def run(bundle: Path, evaluation: Path, verdict: Path, out: Path):
+def run(bundle: Path, evaluation: Path, verdict: Path, out: Path, force: str | None = None):
     out.mkdir(exist_ok=True)
     recipe_yaml = yaml.safe_dump(RECIPE)
     recipe = Recipe.model_validate(RECIPE)
@@ -91,7 +92,8 @@ def run(bundle: Path, evaluation: Path, verdict: Path, out: Path):
     (rows / "reference").mkdir(parents=True, exist_ok=True)
     for task in ("organ", "season"):
         (rows / "reference" / f"{task}.json").write_text(json.dumps({"task": task}))
-    return publish(recipe, "organ", bundle, evaluation, verdict, rows, out, SilentProgress(), recipe_yaml=recipe_yaml)
+    given = (bundle, evaluation, verdict, rows, out, SilentProgress())
+    return publish(recipe, "organ", *given, recipe_yaml=recipe_yaml, force=force)
 
 
 def test_export_is_whole_and_proven(published: Path, bundle: Path) -> None:
@@ -174,6 +176,19 @@ def test_failed_verdict_is_never_published(bundle: Path, evaluation: Path, tmp_p
     with pytest.raises(PublishError, match=r"is 'fail'; only 'pass' is published. Reasons: Macro F1 is 0.1"):
         run(bundle, evaluation, tmp_path, tmp_path / "out")
     assert not (tmp_path / "out/export").exists()
+
+
+def test_a_forced_export_says_why_and_by_which_verdict(bundle: Path, evaluation: Path, tmp_path: Path) -> None:
+    failed = GATE | {"verdict": "needs_review", "reasons": ["For review: macro-F1 is 0.1."]}
+    (tmp_path / "gate.json").write_text(json.dumps(failed))
+    result = run(bundle, evaluation, tmp_path, tmp_path / "out", force="reviewed by the ward")
+    assert result.forced == "reviewed by the ward"
+    export = tmp_path / "out/export"
+    kept = json.loads((export / "gate.json").read_text())
+    assert (kept["verdict"], kept["forced"]) == ("needs_review", "reviewed by the ward")
+    card = (export / "MODEL_CARD.md").read_text()
+    assert "published against this verdict, by force.** Reason given: reviewed by the ward" in card
+    assert "forced" not in json.loads((tmp_path / "gate.json").read_text()), "the artifact of the gate stays as it was"
 
 
 def test_requirements_name_every_package_the_bundle_imports() -> None:

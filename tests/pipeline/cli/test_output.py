@@ -42,7 +42,7 @@ def test_table_shows_candidate_baseline_and_champion_side_by_side(console):
     rows = [line.split() for line in shown(console).splitlines()]
     assert ["candidate", "linear", "baseline", "champion"] in rows
     assert ["accuracy", "0.812", "0.810", "0.800"] in rows
-    assert ["macro", "F1", "0.711", "0.721", "-"] in rows
+    assert ["macro-F1", "0.711", "0.721", "-"] in rows
 
 
 def test_passed_task_shows_version_reasons_and_how_to_predict(console):
@@ -63,6 +63,21 @@ def test_refused_task_says_so_and_offers_no_model_that_does_not_exist(console):
     assert "topic  refused, not published" in text
     assert "macro F1 0.711 misses 0.900" in text
     assert "tradewind predict" not in text
+
+
+def test_forced_and_reviewed_tasks_say_so(console):
+    print_outcome(outcome(verdict="needs_review", forced="the board agreed"), console)
+    text = shown(console)
+    assert "topic  needs review, published as demo-topic version 3" in text
+    assert "forced    the board agreed" in text
+
+
+def test_the_best_error_is_the_smallest(console):
+    candidate, baseline = {"kind": "regression", "rmse": 0.5, "r2": None}, {"rmse": 0.7}
+    print_outcome(outcome(candidate=candidate, baseline=baseline, example=None), console)
+    rows = [line.split() for line in shown(console).splitlines()]
+    assert ["RMSE", "0.500", "0.700", "-"] in rows
+    assert not any(row[:1] == ["R²"] for row in rows), "a number that is undefined has no line"
 
 
 def test_each_node_leaves_one_line_that_tells_work_from_a_hit(console):

@@ -1,11 +1,18 @@
 import numpy as np
 import pytest
+from kind_cases import classified, numbered, random_case
 from sklearn.metrics import f1_score
 
-from pipeline.judge.bootstrap import percentiles, resample
-from pipeline.judge.metrics import measure
+from pipeline.judge.bootstrap import Resampled, mcnemar, percentiles
+from pipeline.judge.bootstrap import resample as resample_answers
+from pipeline.judge.kinds import KINDS
 
 LABELS = ["a", "b", "c"]
+
+
+def resample(labels, truth, answers, groups, seed, resamples=1000) -> Resampled:
+    models = {model: classified(truth, given, groups, labels) for model, given in answers.items()}
+    return resample_answers(models, seed, resamples)
 
 
 def flawed(random: np.random.Generator, truth: list[str], skill: float) -> list[str]:
@@ -22,7 +29,7 @@ def test_the_values_are_those_of_the_test_rows() -> None:
     truth, one, two = cases(300)
     scores = resample(LABELS, truth, {"one": one, "two": two}, None, seed=1, resamples=10)
     for model, answers in (("one", one), ("two", two)):
-        expected = measure(LABELS, truth, answers)
+        expected = KINDS["classification"].measure(classified(truth, answers, labels=LABELS))
         assert scores.values[model] == pytest.approx({name: expected[name] for name in scores.values[model]})
 
 
@@ -112,3 +119,43 @@ def test_many_labels_and_rows_stay_in_range() -> None:
 
 def test_percentiles_are_the_central_95_percent() -> None:
     assert percentiles(np.arange(1001.0)) == pytest.approx([25, 975])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_headline_of_every_kind_has_an_interval_around_its_value(kind) -> None:
+    scores = resample_answers({"model": random_case(kind, 200, seed=1)}, seed=2)
+    for metric, cell in scores.table()["model"].items():
+        low, high = cell["interval"]
+        # Rows that are drawn twice make a small calibration error larger, so its interval may lie above its value.
+        assert low <= cell["value"] + (0.02 if metric == "calibration_error" else 0), metric
+        assert cell["value"] <= high, metric
+        assert low < high
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_draws_follow_the_distribution_of_drawing_rows_for_every_kind(kind) -> None:
+    predictions, random = random_case(kind, 60, seed=3), np.random.default_rng(4)
+    drawn = resample_answers({"model": predictions}, seed=5, resamples=2000).draws["model"]
+    plain = [KINDS[kind].measure(predictions.take(random.integers(0, 60, 60))) for _ in range(200)]
+    for metric, draws in drawn.items():
+        if metric.startswith(("macro", "weighted")):
+            continue  # a class that is not drawn at all is left out by either, but warned of by one
+        values = [one[metric] for one in plain]
+        assert np.mean(draws) == pytest.approx(np.mean(values), abs=4 * np.std(values) / np.sqrt(200)), metric
+        assert np.std(draws) == pytest.approx(np.std(values), rel=0.25), metric
+
+
+def test_an_undefined_metric_has_no_interval() -> None:
+    table = resample_answers({"model": numbered([2, 2, 2], [1, 2, 3])}, seed=1).table()["model"]
+    assert table["pearson"] == {"value": None, "interval": None}
+    assert table["mae"]["value"] == pytest.approx(2 / 3)
+
+
+def test_mcnemar_counts_the_rows_that_only_one_has_right() -> None:
+    truth = ["a"] * 30
+    ours, theirs = ["a"] * 28 + ["b"] * 2, ["a"] * 18 + ["b"] * 10 + ["a"] * 2
+    found = mcnemar(classified(truth, ours), classified(truth, theirs))
+    assert (found["only_candidate"], found["only_opponent"]) == (10, 2)
+    assert found["p"] == pytest.approx(2 * sum([1, 12, 66]) / 2**12)
+    assert mcnemar(classified(truth, ours), classified(truth, ours))["p"] == 1.0
+    assert mcnemar(numbered([1.0], [2.0]), numbered([1.0], [3.0])) is None

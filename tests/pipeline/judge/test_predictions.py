@@ -28,7 +28,7 @@ KNOWN = ("a", "b")
 
 
 def test_the_most_probable_label_wins_and_a_label_unknown_to_the_model_is_wrong() -> None:
-    predictions = predict(ROWS, KNOWN, PROBABILITIES)
+    predictions = predict("classification", ROWS, KNOWN, PROBABILITIES)
     assert predictions.rows["predicted"].tolist() == ["a", "a", "b"]
     assert predictions.rows["confidence"].tolist() == [0.75, 0.625, 0.875]
     assert predictions.labels == ("a", "b", "new")
@@ -37,13 +37,13 @@ def test_the_most_probable_label_wins_and_a_label_unknown_to_the_model_is_wrong(
 
 
 def test_columns_follow_the_labels_when_the_model_orders_them_otherwise() -> None:
-    predictions = predict(ROWS, ("b", "a"), PROBABILITIES[:, ::-1])
+    predictions = predict("classification", ROWS, ("b", "a"), PROBABILITIES[:, ::-1])
     assert predictions.rows["predicted"].tolist() == ["a", "a", "b"]
     np.testing.assert_array_equal(predictions.probabilities[:, :2], PROBABILITIES)
 
 
 def test_what_is_written_is_what_is_read(tmp_path) -> None:
-    predictions = predict(ROWS, KNOWN, PROBABILITIES)
+    predictions = predict("classification", ROWS, KNOWN, PROBABILITIES)
     metrics = write_predictions(tmp_path, "organ", "transformer", predictions)
     assert metrics == read_metrics(tmp_path)
     assert metrics["unseen_rows"] == 1
@@ -65,12 +65,12 @@ def test_a_model_that_answers_nan_is_refused() -> None:
     broken = PROBABILITIES.copy()
     broken[1, 0] = np.nan
     with pytest.raises(TradewindError, match="1 of 3 test rows with NaN"):
-        predict(ROWS, KNOWN, broken)
+        predict("classification", ROWS, KNOWN, broken)
 
 
 def test_same_rows_brings_every_model_into_the_order_of_the_first() -> None:
-    one = predict(ROWS, KNOWN, PROBABILITIES)
-    shuffled = predict(ROWS.iloc[[2, 0, 1]].reset_index(drop=True), KNOWN, PROBABILITIES[[2, 0, 1]])
+    one = predict("classification", ROWS, KNOWN, PROBABILITIES)
+    shuffled = predict("classification", ROWS.iloc[[2, 0, 1]].reset_index(drop=True), KNOWN, PROBABILITIES[[2, 0, 1]])
     aligned = same_rows("organ", {"candidate": one, "champion": shuffled})["champion"]
     assert aligned.rows["row_id"].tolist() == ["n:1", "n:2", "n:3"]
     assert aligned.rows["predicted"].tolist() == one.rows["predicted"].tolist()
@@ -89,8 +89,8 @@ def test_same_rows_brings_every_model_into_the_order_of_the_first() -> None:
 def test_other_rows_are_refused(change, said) -> None:
     other = change(ROWS)
     answers = {
-        "candidate": predict(ROWS, KNOWN, PROBABILITIES),
-        "champion": predict(other, KNOWN, PROBABILITIES[: len(other)]),
+        "candidate": predict("classification", ROWS, KNOWN, PROBABILITIES),
+        "champion": predict("classification", other, KNOWN, PROBABILITIES[: len(other)]),
     }
     with pytest.raises(TradewindError, match=said):
         same_rows("organ", answers)

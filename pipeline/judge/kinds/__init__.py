@@ -1,0 +1,15 @@
+"""The kinds of tasks, each one module that holds all that judging needs to know of it."""
+
+from __future__ import annotations
+
+from pipeline.judge.kinds import classification, multi_label, regression, tagging
+from pipeline.judge.kinds.kind import Kind, Predictions
+
+__all__ = ["KINDS", "Kind", "Predictions"]
+
+KINDS: dict[str, Kind] = {
+    "classification": classification,
+    "multi_label": multi_label,
+    "regression": regression,
+    "tagging": tagging,
+}

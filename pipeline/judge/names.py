@@ -1,0 +1,54 @@
+"""What each kind of task is judged by: names only, for recipes, tables and sentences; nothing heavy is imported."""
+
+from __future__ import annotations
+
+# Headline metrics have an interval, and may be named by a gate; in the order in which tables show them.
+HEADLINES: dict[str, tuple[str, ...]] = {
+    "classification": (
+        *("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1"),
+        *("log_loss", "calibration_error"),
+    ),
+    "multi_label": (
+        *("subset_accuracy", "micro_precision", "micro_recall", "micro_f1"),
+        *("macro_precision", "macro_recall", "macro_f1", "weighted_f1"),
+    ),
+    "regression": ("rmse", "mse", "mae", "r2", "pearson", "spearman"),
+    "tagging": ("f1", "precision", "recall", "macro_precision", "macro_recall", "macro_f1", "token_accuracy"),
+}
+# What a kind is compared by where the recipe names no metric.
+MAIN = {"classification": "macro_f1", "multi_label": "micro_f1", "regression": "rmse", "tagging": "f1"}
+# What must be better than the majority answer where the recipe declares no threshold.
+PLAIN = {"classification": "accuracy", "multi_label": "micro_f1", "regression": "rmse", "tagging": "token_accuracy"}
+SMALLER_IS_BETTER = frozenset({"log_loss", "calibration_error", "rmse", "mse", "mae"})
+# Kinds whose answers depend on something chosen on the validation rows.
+TUNED = frozenset({"multi_label"})
+EVERY_METRIC = tuple(dict.fromkeys(name for names in HEADLINES.values() for name in names))
+
+SPOKEN = {
+    "r2": "R²",
+    "rmse": "RMSE",
+    "mse": "MSE",
+    "mae": "MAE",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "log_loss": "log loss",
+    "calibration_error": "calibration error",
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC",
+    "f1": "span F1",
+    "precision": "span precision",
+    "recall": "span recall",
+    "token_accuracy": "word accuracy",
+    "subset_accuracy": "subset accuracy",
+}
+
+
+def sign(metric: str) -> int:
+    """Return 1 for a metric whose greater values are better, -1 for an error."""
+    return -1 if metric in SMALLER_IS_BETTER else 1
+
+
+def spoken(metric: str, *, start: bool = True) -> str:
+    """Return `macro_f1` as `Macro-F1` (or `macro-F1` within a sentence)."""
+    words = SPOKEN.get(metric) or metric.replace("_", "-").replace("f1", "F1")
+    return words[0].upper() + words[1:] if start else words

@@ -1,0 +1,81 @@
+"""Answered rows of every kind, from arrays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.judge.kinds import Predictions
+from pipeline.judge.predictions import predict
+
+LABELS = ("a", "b", "c")
+TAGS = ("B-X", "B-Y", "I-X", "O")
+
+
+def rows_of(label: Sequence[Any], groups: Sequence[str | None] | None = None, **columns: Any) -> pd.DataFrame:
+    """Rows with this truth."""
+    size = len(label)
+    frame = pd.DataFrame(
+        {
+            "row_id": [f"n:{index}" for index in range(size)],
+            "text": [f"text {index}" for index in range(size)],
+            "text_pair": [None] * size,
+            "group": list(groups or [None] * size),
+        }
+    )
+    listed = bool(size) and isinstance(label[0], list)
+    frame["label"] = pd.Series(list(label), dtype=object) if listed else list(label)
+    return frame.assign(**columns)
+
+
+def surely(answers: Sequence[str], labels: Sequence[str], confidence: float = 0.9) -> np.ndarray:
+    """Return (rows, labels) probabilities whose greatest is that of the answer."""
+    table = np.full((len(answers), len(labels)), (1 - confidence) / max(len(labels) - 1, 1), np.float32)
+    table[np.arange(len(answers)), [list(labels).index(answer) for answer in answers]] = confidence
+    return table
+
+
+def classified(
+    true: Sequence[str],
+    answers: Sequence[str],
+    groups: Sequence[str | None] | None = None,
+    labels: Sequence[str] | None = None,
+) -> Predictions:
+    known = tuple(sorted(labels or {*true, *answers}))
+    return predict("classification", rows_of(true, groups), known, surely(answers, known))
+
+
+def labelled(
+    true: Sequence[list[str]], probabilities: Any, labels: Sequence[str] = LABELS, **tuned: float
+) -> Predictions:
+    answers = np.array(probabilities, np.float32)
+    return predict("multi_label", rows_of(true), tuple(labels), answers, tuned or dict.fromkeys(labels, 0.5))
+
+
+def numbered(true: Sequence[float], answers: Sequence[float]) -> Predictions:
+    return predict("regression", rows_of([float(value) for value in true]), (), np.array(answers, np.float64))
+
+
+def tagged(true: Sequence[list[str]], answers: Sequence[list[str]], tags: Sequence[str] = TAGS) -> Predictions:
+    words = pd.Series([[f"w{place}" for place in range(len(row))] for row in true], dtype=object)
+    table = [surely(row, tags) for row in answers]
+    return predict("tagging", rows_of(true, words=words), tuple(tags), table)
+
+
+def random_case(kind: str, rows: int, seed: int) -> Predictions:
+    """Return a model of some skill on random rows: equal seeds give equal truth whatever the skill."""
+    random = np.random.default_rng(seed)
+    if kind == "classification":
+        truth = [str(label) for label in random.choice(LABELS, rows, p=[0.6, 0.3, 0.1])]
+        return classified(truth, [one if random.random() < 0.7 else str(random.choice(LABELS)) for one in truth])
+    if kind == "multi_label":
+        truth = random.random((rows, 3)) < [0.5, 0.3, 0.1]
+        noise = np.clip(0.45 * truth + 0.55 * random.random((rows, 3)), 0, 1)
+        return labelled([[LABELS[i] for i in np.flatnonzero(row)] for row in truth], noise)
+    if kind == "regression":
+        truth = 1000 + random.normal(size=rows)
+        return numbered(list(truth), list(truth + random.normal(size=rows)))
+    truth = [[str(tag) for tag in random.choice(TAGS, random.integers(1, 9))] for _ in range(rows)]
+    answers = [[tag if random.random() < 0.8 else str(random.choice(TAGS)) for tag in row] for row in truth]
+    return tagged(truth, answers)
