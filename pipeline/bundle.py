@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -215,7 +215,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return likely
 
 
-ACTIVATIONS = {"classification": softmax, "multi_label": sigmoid, "regression": np.asarray}
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"classification": softmax, "multi_label": sigmoid, "regression": np.asarray}
 MODELS = {
     "classification": SegmentClassifier,
     "multi_label": SegmentClassifier,
