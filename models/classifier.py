@@ -1,4 +1,4 @@
-"""The model that fine-tuning trains for classification."""
+"""The models that fine-tuning trains: a backbone and a head that answers for segments, or for tokens."""
 
 from __future__ import annotations
 
@@ -65,5 +65,90 @@ class SegmentClassifier(PackedModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SegmentClassifier:
+        """Rebuild the model from `get_config`."""
+        return cls(encoder=keras.saving.deserialize_keras_object(config.pop("encoder")), **config)
+
+
+@keras.saving.register_keras_serializable(package="tradewind")
+class SegmentRegressor(SegmentClassifier):
+    """Answers every segment of a packed row with a number.
+
+    The head learns in units of `scale` around `offset`, the spread and the mean of the training answers, so that the
+    learning rate need not know them.
+
+    Args:
+        encoder: Encoder or Decoder. The backbone.
+        offset: float. Added to what the head says.
+        scale: float. Times which it is taken.
+        segments_per_row: int. Segments answered per row.
+        dropout: float. Rate before the output layer.
+    """
+
+    def __init__(
+        self,
+        encoder: Backbone,
+        offset: float = 0.0,
+        scale: float = 1.0,
+        segments_per_row: int = 1,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(encoder, 1, segments_per_row, dropout, **kwargs)
+        self.offset = offset
+        self.scale = scale
+
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
+        """Return (batch, segments_per_row) float32."""
+        answers = super().call(inputs, training=training)  # (batch, segments, 1)
+        return ops.squeeze(answers, axis=-1) * self.scale + self.offset
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        config = {**super().get_config(), "offset": self.offset, "scale": self.scale}
+        del config["num_classes"]
+        return config
+
+
+@keras.saving.register_keras_serializable(package="tradewind")
+class TokenClassifier(PackedModel):
+    """Classifies every token of a packed row.
+
+    Args:
+        encoder: Encoder or Decoder. The backbone.
+        num_classes: int. Classes.
+        dropout: float. Rate before the output layer.
+    """
+
+    def __init__(self, encoder: Backbone, num_classes: int, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.num_classes = num_classes
+        self.dropout = dropout
+        self.head_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="head_dropout")
+        self.logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")
+
+    def build(self, input_shape: dict[str, tuple[int | None, ...]]) -> None:
+        """Create every weight."""
+        if not self.encoder.built:  # a second build would make new weights beside the pretrained ones
+            self.encoder.build(input_shape)
+        self.logits.build((*input_shape["token_ids"], self.encoder.hidden_dim))
+        self.built = True
+
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
+        """Return logits, (batch, seq, num_classes) float32."""
+        hidden = self.encoder(inputs, training=training)  # (batch, seq, hidden)
+        return self.logits(self.head_dropout(hidden, training=training))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "num_classes": self.num_classes,
+            "dropout": self.dropout,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TokenClassifier:
         """Rebuild the model from `get_config`."""
         return cls(encoder=keras.saving.deserialize_keras_object(config.pop("encoder")), **config)

@@ -41,6 +41,40 @@ def segment_labels(
     return weighted_cross_entropy(logits, batch["targets"], batch["weights"], label_smoothing, z_loss)
 
 
+def segment_label_sets(
+    model: keras.Model, batch: dict[str, Tensor], training: bool, label_smoothing: float = 0.0
+) -> Sums:
+    """Binary cross-entropy of the segments' sets of classes, its mean over the classes; right is a whole set.
+
+    Args:
+        model: keras.Model. Answers logits, (batch, segments, classes).
+        batch: `targets` (batch, segments, classes), 1 for each class of the set; `weights` (batch, segments) float32.
+        training: bool. Whether dropout acts, and smoothing.
+        label_smoothing: float. Share of each target that is moved to one half.
+    """
+    logits = ops.cast(model(batch, training=training), "float32")
+    wanted = ops.cast(batch["targets"], "float32")
+    right = ops.all(ops.equal(logits > 0, wanted > 0.5), axis=-1)  # (batch, segments)
+    if training and label_smoothing:
+        wanted = (1 - label_smoothing) * wanted + label_smoothing / 2
+    # -log sigmoid of what is wanted, without an exponential of a large number.
+    losses = ops.relu(logits) - logits * wanted + ops.softplus(-ops.abs(logits))  # (batch, segments, classes)
+    weights = batch["weights"]
+    loss = ops.sum(ops.mean(losses, axis=-1) * weights)
+    return Sums(loss, ops.sum(weights), ops.sum(ops.cast(right, "float32") * weights))
+
+
+def segment_values(model: keras.Model, batch: dict[str, Tensor], training: bool, scale: float = 1.0) -> Sums:
+    """Squared error of the segments' numbers, in units of `scale`; right is what misses by less than half of it.
+
+    `targets` and `weights` are (batch, segments) float32.
+    """
+    errors = (ops.cast(model(batch, training=training), "float32") - batch["targets"]) / scale
+    weights = batch["weights"]
+    right = ops.cast(ops.abs(errors) < 0.5, "float32")
+    return Sums(ops.sum(ops.square(errors) * weights), ops.sum(weights), ops.sum(right * weights))
+
+
 def weighted_cross_entropy(
     logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0, z_loss: float = 0.0
 ) -> Sums:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from models.classifier import SegmentClassifier
+from models.classifier import SegmentClassifier, SegmentRegressor, TokenClassifier
 from pipeline.config import Clean
+from pipeline.data.answers import words_of
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.packing import pack
+from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.tokenizer import load_tokenizer
+from pipeline.data.tokens.words import WordEncoder
 from pipeline.errors import TradewindError
 from pipeline.progress import Progress, SilentProgress
 
@@ -31,23 +35,29 @@ class BundleError(TradewindError):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A text classifier that is ready to answer.
+    """A model of a task that is ready to answer.
 
     Attributes:
         task: str. Name of the task.
-        labels: tuple of str. The classes, in the order of the probabilities.
-        sequence_length: int. Longest text in tokens; longer ones are truncated.
+        kind: str. Of the task: classification, multi_label, regression or tagging.
+        labels: tuple of str. The classes, in the order of the probabilities; of regression none.
+        sequence_length: int. Longest text in tokens; longer ones are truncated or, for tags, cut into several.
         tokenizer: Tokenizer. As trained.
         clean: Clean. What was repaired and redacted in the texts that it learned from, and so is in those it is asked.
-        model: SegmentClassifier. Answers one text per row.
+        model: SegmentClassifier, SegmentRegressor or TokenClassifier.
+        thresholds: tuple of float. Of multi_label: the probability above which each label is given.
+        temperature: float. What a classifier's logits are divided by, so that its confidence can be believed.
     """
 
     task: str
+    kind: str
     labels: tuple[str, ...]
     sequence_length: int
     tokenizer: Tokenizer
     clean: Clean
-    model: SegmentClassifier
+    model: SegmentClassifier | TokenClassifier
+    thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -65,11 +75,14 @@ class Bundle:
             card = json.loads((folder / CARD).read_text(encoding="utf-8"))
             bundle = cls(
                 task=card["task"],
+                kind=card["kind"],
                 labels=tuple(card["labels"]),
                 sequence_length=card["sequence_length"],
                 tokenizer=load_tokenizer(folder / TOKENIZER),
                 clean=Clean.model_validate(card["clean"]),
                 model=keras.saving.load_model(folder / MODEL, compile=False, safe_mode=True),
+                thresholds=tuple(card["thresholds"]),
+                temperature=card["temperature"],
             )
             bundle._require_one_origin()
         except Exception as error:
@@ -86,51 +99,79 @@ class Bundle:
         self.tokenizer.save(str(folder / TOKENIZER))
         card: dict[str, Any] = {
             "task": self.task,
+            "kind": self.kind,
             "labels": list(self.labels),
+            "thresholds": list(self.thresholds),
+            "temperature": self.temperature,
             "sequence_length": self.sequence_length,
             "clean": self.clean.model_dump(mode="json"),
         }
         (folder / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 
-    def probabilities(
+    def answer(
         self, texts: Sequence[str], pairs: Sequence[str | None] | None = None, progress: Progress | None = None
-    ) -> np.ndarray:
-        """Return (texts, labels) float32: how likely each label is for each text, or text and second text.
+    ) -> np.ndarray | list[np.ndarray]:
+        """Return what the model says of each text, or of each text and its second text.
 
         Texts are packed into rows as in training, so that short ones do not pay for a long row.
+
+        Returns:
+            classification, multi_label: (texts, labels) float32, how likely each label is.
+            regression: (texts,) float32.
+            tagging: for each text (words, labels) float32; the words are those between its blanks, once it is cleaned.
         """
         progress = progress or SilentProgress()
-        answers = np.zeros((len(texts), len(self.labels)), np.float32)
-        if not len(texts):
-            return answers
+        if self.kind == "tagging":
+            return self._tag(texts, progress)
+        outputs = self.model.num_classes
+        answers = np.zeros((len(texts), outputs), np.float32)
+        if len(texts):
+            encoder = TextEncoder(self.tokenizer)
+            documents = encoder.encode(
+                self._cleaned(texts), None if pairs is None else self._cleaned(pairs), max_length=self.sequence_length
+            )
+            for owners, rows in self._outputs(documents, encoder, progress, self.model.segments_per_row):
+                rows = rows.reshape(*rows.shape[:2], outputs)[:, : owners.shape[1]]  # (rows, segments, outputs)
+                answers[owners[owners >= 0]] = ACTIVATIONS[self.kind](rows[owners >= 0] / self.temperature)
+        return answers[:, 0] if self.kind == "regression" else answers
+
+    def words(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return the words of each text that a tagger tags."""
+        return [words_of(text) for text in self._cleaned(texts).to_pylist()]
+
+    def _tag(self, texts: Sequence[str], progress: Progress) -> list[np.ndarray]:
         encoder = TextEncoder(self.tokenizer)
-        documents = encoder.encode(
-            self._cleaned(texts), None if pairs is None else self._cleaned(pairs), max_length=self.sequence_length
-        )
+        cut = WordEncoder(encoder).windows(self._cleaned(texts), self.sequence_length)
+        found: list[np.ndarray] = [np.empty((0, len(self.labels)), np.float32)] * len(cut.documents)
+        for owners, rows in self._outputs(cut.documents, encoder, progress, None) if len(texts) else ():
+            for row, documents in zip(rows, owners, strict=True):  # row: (seq, labels)
+                begin = 0
+                for document in documents[documents >= 0]:
+                    found[document] = softmax(row[begin + cut.starts[document]])
+                    begin += int(cut.documents.lengths[document])
+        first = np.searchsorted(cut.owners, np.arange(len(texts) + 1))
+        return [np.concatenate(found[start:end]) for start, end in pairwise(first)]
+
+    def _outputs(
+        self, documents: Ragged, encoder: TextEncoder, progress: Progress, segments: int | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield which documents each of some packed rows holds, -1 for none, and what the model says of these rows."""
         longest = int(documents.lengths.max())
         # A row as long as needed, in few distinct lengths, because each one is compiled once.
-        length = next(n for n in _row_lengths(self.sequence_length) if n >= longest) if len(texts) == 1 else None
-        packed = pack(
-            documents,
-            length or self.sequence_length,
-            seed=0,
-            pad=encoder.vocabulary.pad,
-            max_segments=self.model.segments_per_row,
-        )
-        segments = np.arange(self.model.segments_per_row)
+        length = next(n for n in _row_lengths(self.sequence_length) if n >= longest) if len(documents) == 1 else None
+        pad = encoder.vocabulary.pad
+        packed = pack(documents, length or self.sequence_length, seed=0, pad=pad, max_segments=segments)
         for start in range(0, len(packed), ROWS_PER_BATCH):
             rows = slice(start, start + ROWS_PER_BATCH)
-            logits = self.model.predict_on_batch(
+            said = self.model.predict_on_batch(
                 {
                     "token_ids": _filled(packed.token_ids[rows], len(packed)),
                     "segment_ids": _filled(packed.segment_ids[rows], len(packed)),
                 }
             )
-            owners = packed.documents[rows][:, : len(segments)]
-            present = owners >= 0
-            answers[owners[present]] = _softmax(logits[: len(owners), : owners.shape[1]][present])
+            owners = packed.documents[rows]
+            yield owners, said[: len(owners)]
             progress.update(min(start + ROWS_PER_BATCH, len(packed)), len(packed))
-        return answers
 
     def _cleaned(self, texts: Sequence[str | None]) -> pa.Array:
         from pipeline.data.text.repair import clean
@@ -139,9 +180,9 @@ class Bundle:
 
     def _require_one_origin(self) -> None:
         """Raise ValueError when the files come from different bundles: the answers would be numbers without meaning."""
-        if not isinstance(self.model, SegmentClassifier):
-            raise ValueError(f"{MODEL} holds a {type(self.model).__name__}, not a SegmentClassifier")
-        if self.model.num_classes != len(self.labels):
+        if not isinstance(self.model, MODELS[self.kind]):
+            raise ValueError(f"{MODEL} holds a {type(self.model).__name__}, not a {MODELS[self.kind].__name__}")
+        if self.kind != "regression" and self.model.num_classes != len(self.labels):
             raise ValueError(f"{CARD} names {len(self.labels)} labels and {MODEL} answers {self.model.num_classes}")
         tokens, known = self.tokenizer.get_vocab_size(), self.model.encoder.vocabulary_size
         if tokens != known:
@@ -161,8 +202,23 @@ def _filled(rows: np.ndarray, total: int) -> np.ndarray:
     return np.pad(rows.astype(np.int32), ((0, size - len(rows)), (0, 0)))
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
     """Return softmax over the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     normalised: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
     return normalised
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return 1 / (1 + exp(-logits)), without an overflow."""
+    likely: np.ndarray = np.exp(-np.logaddexp(0, -logits))
+    return likely
+
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"classification": softmax, "multi_label": sigmoid, "regression": np.asarray}
+MODELS = {
+    "classification": SegmentClassifier,
+    "multi_label": SegmentClassifier,
+    "regression": SegmentRegressor,
+    "tagging": TokenClassifier,
+}

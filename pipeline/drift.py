@@ -102,11 +102,18 @@ def _compare(
     unknown = shift.unknown_words(before, now)
     metrics = [
         Metric(
-            "label_shift", shift.label_shift(before.labels, now.labels), settings.max_label_shift, "max_label_shift",
-            "share of the rows that would need another label to give the old shares",
+            "label_shift",
+            shift.number_shift(before.numbers, now.numbers)
+            if before.numbers and now.numbers
+            else shift.label_shift(before.labels, now.labels),
+            settings.max_label_shift,
+            "max_label_shift",
+            "widest gap between the shares of answers up to a number"
+            if now.numbers
+            else "share of the rows that would need another label to give the old shares",
         ),
         Metric(
-            "length_shift", shift.length_shift(before.lengths, now.lengths), settings.max_length_shift,
+            "length_shift", shift.number_shift(before.lengths, now.lengths), settings.max_length_shift,
             "max_length_shift", "widest gap between the shares of texts up to a length",
         ),
         Metric(

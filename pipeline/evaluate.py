@@ -16,7 +16,6 @@ import pandas as pd
 from pipeline.bundle import Bundle
 from pipeline.config import Recipe
 from pipeline.errors import TradewindError
-from pipeline.judge.kinds import KINDS
 from pipeline.judge.names import TUNED
 from pipeline.judge.predictions import pairs_of, predict, read_split, write_predictions
 from pipeline.judge.prose import figures
@@ -67,11 +66,7 @@ def evaluate(recipe: Recipe, task: str, tokens: Path, model: Path, out: Path, pr
             f"expected a model of {task!r}: name another artifact, or train one with --task {task}"
         )
     rows = with_slices(kind, test, read_split(tokens, task, "train"), section.evaluate)
-    tuned = {}
-    if kind in TUNED:
-        validation = read_split(tokens, task, "validation")
-        given = answers_of(bundle, validation, progress)
-        tuned = KINDS[kind].tune(validation["label"].tolist(), bundle.labels, given)
+    tuned = dict(zip(bundle.labels, bundle.thresholds, strict=True)) if kind in TUNED else {}
     predictions = predict(kind, rows, bundle.labels, answers_of(bundle, test, progress), tuned)
     cost = {"megabytes": megabytes(model), "milliseconds": None}
     if section.gate.max_milliseconds is not None:
@@ -97,7 +92,7 @@ def evaluate(recipe: Recipe, task: str, tokens: Path, model: Path, out: Path, pr
 
 def answers_of(bundle: Bundle, rows: pd.DataFrame, progress: Progress) -> Any:
     """Return what the model says of each row, as `Predictions.answers` over the bundle's labels."""
-    return bundle.probabilities(rows["text"].tolist(), pairs_of(rows), progress)
+    return bundle.answer(rows["text"].tolist(), pairs_of(rows), progress)
 
 
 def megabytes(bundle: Path) -> float:

@@ -5,29 +5,23 @@ bundle/{model.keras, tokenizer.json, bundle.json}, logs/metrics.jsonl
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import keras
-import numpy as np
-import pyarrow.parquet as pq
 
 from models.backbones import Backbone
-from models.classifier import SegmentClassifier
-from models.objectives import segment_labels
 from pipeline.backbone import build_encoder, load_encoder
 from pipeline.backend import select_precision
 from pipeline.bundle import Bundle
+from pipeline.calibrate import calibrated
 from pipeline.config import Clean, Finetune, Recipe
-from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.dimensions import dimensions_of
 from pipeline.progress import Progress
+from pipeline.tasks import KINDS
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
-from pipeline.training.batches import LabelledBatches
 from pipeline.training.loop import Evaluation
 from pipeline.training.mesh import device_count, laid_out, mesh_on, split_batch
 from pipeline.training.optimizer import default_learning_rate
@@ -37,7 +31,11 @@ from pipeline.training.processes import process_id
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """How fine-tuning ended; losses are nats per row."""
+    """How fine-tuning ended; losses are of `pipeline.tasks`, per text or, of tags, per word.
+
+    Accuracy is the share that is answered right; of sets of classes, as a whole; of numbers, to half a standard
+    deviation.
+    """
 
     task: str
     backend: str
@@ -54,7 +52,7 @@ class FinetuneResult:
 
 
 def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path, progress: Progress) -> FinetuneResult:
-    """Train a classifier for `task`, from the newest checkpoint in `out` when there is one.
+    """Train the model of `task`, from the newest checkpoint in `out` when there is one.
 
     Args:
         recipe: Recipe. Its `seed`, `model`, `tasks.<task>.finetune` and `runtime`.
@@ -70,25 +68,21 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         Interrupted: SIGTERM arrived; the same call continues.
     """
     config, runtime = recipe.tasks[task].finetune, recipe.runtime
-    folder = tokens / "tasks" / task
-    labels = json.loads((folder / "labels.json").read_text())
+    kind = recipe.tasks[task].data.kind
+    learned = KINDS[kind](tokens, task)
+    train = learned.splits["train"]
     precision = select_precision(runtime.precision)
     start_keras(precision, recipe.seed)
     mesh = mesh_on(runtime.mesh, device_count(), keras.backend.backend())
     shape = split_batch(mesh, config.global_batch_size, runtime.micro_batch_size)
-    splits = {split: ShardedRows(folder / split) for split in ("train", "validation")}
-    segments = max(rows.segments_per_row for rows in splits.values())
-    batches = {
-        split: LabelledBatches(rows, _classes(folder / f"{split}.parquet", labels), segments, shape, recipe.seed)
-        for split, rows in splits.items()
-    }
-    total_steps = math.ceil(config.epochs * len(splits["train"]) / config.global_batch_size)
+    batches = {split: learned.batches(split, shape, recipe.seed) for split in learned.splits}
+    total_steps = math.ceil(config.epochs * len(train) / config.global_batch_size)
     rate = config.learning_rate or default_learning_rate(config.optimizer, _learning_rate(recipe))
     check_optimization(config, rate, total_steps)
-    objective = partial(segment_labels, label_smoothing=config.label_smoothing, z_loss=config.z_loss)
+    objective = learned.objective(config)
     with laid_out(mesh):
         encoder = _initial_encoder(recipe, config, backbone)
-        model = SegmentClassifier(encoder, len(labels), segments, dropout=config.dropout)
+        model = learned.model(encoder, config.dropout)
         model.build_from_config({})
         learner = make_learner(model, config, rate, total_steps, objective, precision, mesh, runtime.fsdp_gather)
     trainer = make_trainer(
@@ -113,20 +107,22 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
     assert validation is not None
     finish_learning(learner)
     if process_id() == 0:
-        Bundle(
+        bundle = Bundle(
             task=task,
-            labels=tuple(labels),
-            sequence_length=splits["train"].sequence_length,
+            kind=kind,
+            labels=tuple(learned.labels),
+            sequence_length=train.sequence_length,
             tokenizer=load_tokenizer(tokens / "tokenizer.json"),
             clean=Clean.model_validate_json((tokens / "clean.json").read_text()),
             model=model,
-        ).save(out / "bundle")
+        )
+        calibrated(bundle, learned, progress).save(out / "bundle")
         trainer.checkpoints.clear()
     return FinetuneResult(
         task=task,
         backend=keras.backend.backend(),
         precision=precision,
-        classes=len(labels),
+        classes=len(learned.labels),
         steps=training.steps,
         resumed_at=training.resumed_at,
         loss=training.loss,
@@ -148,10 +144,3 @@ def _initial_encoder(recipe: Recipe, config: Finetune, backbone: Path) -> Backbo
 def _learning_rate(recipe: Recipe) -> float:
     """Return the default peak: a third of the pretraining rate, so that what was learnt is bent and not erased."""
     return dimensions_of(recipe.model).learning_rate / 3
-
-
-def _classes(path: Path, labels: list[str]) -> np.ndarray:
-    """Return the class number of every row, (rows,) int32."""
-    number = {label: index for index, label in enumerate(labels)}
-    column = pq.read_table(path, columns=["label"])["label"].to_pylist()
-    return np.array([number[label] for label in column], dtype=np.int32)

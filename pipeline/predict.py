@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import SourceError, StoreError
 from pipeline.registry import CHAMPION, Registry, Version
 
 
-@dataclass(frozen=True)
-class Score:
-    """A label and its probability."""
+def answer(
+    bundle: Path, texts: Sequence[str], pairs: Sequence[str | None] | None = None, top: int = 1
+) -> list[dict[str, Any]]:
+    """Return what the model says of every text, or text and second text; see `pipeline.answer`.
 
-    label: str
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model says about one text; `top` is best first."""
-
-    text: str
-    top: tuple[Score, ...]
-
-    @property
-    def label(self) -> str:
-        """The most likely label."""
-        return self.top[0].label
-
-    @property
-    def confidence(self) -> float:
-        """The probability of the most likely label."""
-        return self.top[0].confidence
-
-
-def answer(bundle: Path, texts: Sequence[str], top: int = 1) -> list[Answer]:
-    """Return the model's `top` most likely labels for every text. Raises SourceError: a text is empty."""
+    Raises:
+        SourceError: a text is empty.
+    """
     check_texts(texts)
+    from pipeline.answer import answers_of
     from pipeline.bundle import Bundle
 
-    model = Bundle.load(bundle)
-    answers = []
-    for text, row in zip(texts, model.probabilities(texts), strict=True):  # row: (labels,)
-        best = (-row).argsort(kind="stable")[:top]
-        answers.append(Answer(text, tuple(Score(model.labels[index], float(row[index])) for index in best)))
-    return answers
+    return answers_of(Bundle.load(bundle), texts, pairs, top)
 
 
 def find_model(registry: Registry, name: str | None = None) -> Version:
@@ -79,9 +55,7 @@ def check_texts(texts: Sequence[str]) -> None:
         raise SourceError("no text was given; expected at least one, as an argument or as a line of --file")
     for number, text in enumerate(texts, start=1):
         if not text.strip():
-            raise SourceError(
-                f"text {number} of {len(texts)} is empty; expected words to classify. Remove it or fill it"
-            )
+            raise SourceError(f"text {number} of {len(texts)} is empty; expected words. Remove it or fill it")
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise SourceError(
                 f"text {number} of {len(texts)} holds bytes that are not UTF-8: {text!r}; expected UTF-8. Convert it, "

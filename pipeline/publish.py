@@ -136,26 +136,44 @@ def publish(
 
 @dataclass(frozen=True)
 class Golden:
-    """Rows whose answers are known. probabilities: (rows, labels), labels in the bundle's order."""
+    """Rows whose answers are known.
+
+    Attributes:
+        texts: list of str.
+        pairs: list of str or None, or None. Second texts.
+        labels: list of str. In the bundle's order.
+        answers: (items, outputs) float32. An item is a row or, of a tagger, a word of one.
+        rows: (items,) int. Whose each is.
+        unit: float. What a difference is counted in: 1 of probabilities, of numbers their spread.
+    """
 
     texts: list[str]
     pairs: list[str | None] | None
     labels: list[str]
-    probabilities: NDArray[np.float32]
+    answers: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    unit: float
 
 
 def _golden(predictions: Predictions, rows: int) -> Golden:
     """Return the first test rows by hash of their id: the same ones every time, from all over the file."""
+    import numpy as np
+
     from pipeline.judge.predictions import pairs_of
 
     identities = [hashlib.sha256(str(row_id).encode()).hexdigest() for row_id in predictions.rows["row_id"]]
     chosen = sorted(range(len(identities)), key=identities.__getitem__)[:rows]
     columns = [predictions.labels.index(label) for label in predictions.known]
+    told = [np.atleast_2d(predictions.answers[place]) for place in chosen]  # of a row: (its items, outputs)
+    answers = np.concatenate(told).astype(np.float32)
+    numbers = predictions.kind == "regression"
     return Golden(
         texts=[str(text) for text in predictions.rows["text"].iloc[chosen]],
         pairs=pairs_of(predictions.rows.iloc[chosen]),
         labels=list(predictions.known),
-        probabilities=predictions.probabilities[chosen][:, columns],
+        answers=answers if numbers else answers[:, columns],
+        rows=np.repeat(np.arange(len(chosen)), [len(own) for own in told]),
+        unit=(float(np.std(predictions.answers)) or 1.0) if numbers else 1.0,
     )
 
 
@@ -170,21 +188,23 @@ def _prove(export: Path, golden: Golden, out: Path) -> dict[str, Any]:
             "bundle and publish again"
         )
     answers = _reopen(export, golden, out)
-    if answers.shape != golden.probabilities.shape:
+    if answers.shape != golden.answers.shape:
         raise PublishError(
-            f"the reopened export answered with shape {answers.shape}, expected {golden.probabilities.shape} "
-            "(golden rows, labels); nothing is published"
+            f"the reopened export answered with shape {answers.shape}, expected {golden.answers.shape} "
+            "(golden rows or their words, labels); nothing is published"
         )
-    differences = np.abs(answers.astype(np.float64) - golden.probabilities)  # (rows, labels)
+    differences = np.abs(answers.astype(np.float64) - golden.answers) / golden.unit  # (items, outputs)
     worst = float(differences.max())
     precision = _precision(export / "model.keras")
     tolerance = TOLERANCES[precision]
     if not worst <= tolerance:  # also when it is NaN
-        row = int(np.nan_to_num(differences.max(axis=1), nan=np.inf).argmax())
+        item = int(np.nan_to_num(differences.max(axis=1), nan=np.inf).argmax())
+        what = "a probability" if golden.unit == 1.0 else "in units of the answers' spread, a number"
         raise PublishError(
-            f"the reopened export answers differently from the evaluated model: a probability differs by {worst:.3g} "
-            f"on {golden.texts[row]!r}, expected at most {tolerance:g} in {precision}; nothing is published. "
-            "Evaluate this very bundle again; if it still differs, the saved model does not hold what was trained"
+            f"the reopened export answers differently from the evaluated model: {what} differs by {worst:.3g} "
+            f"on {golden.texts[golden.rows[item]]!r}, expected at most {tolerance:g} in {precision}; nothing is "
+            "published. Evaluate this very bundle again; if it still differs, the saved model does not hold what was "
+            "trained"
         )
     return {"rows": len(golden.texts), "max_difference": worst, "tolerance": tolerance, "precision": precision}
 

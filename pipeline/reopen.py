@@ -10,17 +10,20 @@ import sys
 from pathlib import Path
 
 
-def write_probabilities(bundle: Path, texts: Path, out: Path) -> None:
-    """Write the bundle's probabilities (rows, labels) of the `text` and `text_pair` of every JSON line as .npy."""
+def write_answers(bundle: Path, texts: Path, out: Path) -> None:
+    """Write what the bundle says of the `text` and `text_pair` of every JSON line as .npy, (items, outputs) float32.
+
+    The items are texts or, of a tagger, the words of all texts, one after the other.
+    """
     import numpy as np
 
     from pipeline.bundle import Bundle
 
     rows = [json.loads(line) for line in texts.read_text("utf-8").split("\n") if line]
     pairs = [row["text_pair"] for row in rows]
-    answers = Bundle.load(bundle).probabilities([row["text"] for row in rows], pairs if any(pairs) else None)
-    np.save(out, answers)
+    answers = Bundle.load(bundle).answer([row["text"] for row in rows], pairs if any(pairs) else None)
+    np.save(out, np.concatenate(answers) if isinstance(answers, list) else answers.reshape(len(rows), -1))
 
 
 if __name__ == "__main__":
-    write_probabilities(*(Path(argument) for argument in sys.argv[1:4]))
+    write_answers(*(Path(argument) for argument in sys.argv[1:4]))

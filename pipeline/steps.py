@@ -83,7 +83,7 @@ GRAPH = {
         ),
         Step(
             "finetune",
-            ("seed", "model", "tasks.{task}.finetune", *TRAINING),
+            ("seed", "model", "tasks.{task}.finetune", KIND, *TRAINING),
             {"tokens": "preprocess", "backbone": "pretrain"},
             uses=CHECKPOINTING + WATCHING + SPREADING,
         ),

@@ -4,10 +4,21 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tiny_models import answers, make_causal_model, make_classifier, make_masked_model, make_span_model, paired_rows
+from tiny_models import (
+    answers,
+    make_causal_model,
+    make_classifier,
+    make_masked_model,
+    make_regressor,
+    make_span_model,
+    make_tagger,
+    paired_rows,
+)
 
 MODELS = {
     "classifier": make_classifier,
+    "regressor": make_regressor,
+    "tagger": make_tagger,
     "masked": make_masked_model,
     "causal": make_causal_model,
     "span": make_span_model,

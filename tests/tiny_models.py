@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from models.backbones import Decoder, Encoder, EncoderDecoder
-from models.classifier import SegmentClassifier
+from models.classifier import SegmentClassifier, SegmentRegressor, TokenClassifier
 from models.language_models import CausalLanguageModel, MaskedLanguageModel, SpanLanguageModel
 from models.objectives import token_prediction
 from models.packed import PackedModel
@@ -40,6 +40,14 @@ def make_encoder_decoder(dropout: float = 0.0, num_layers: int = 1, **options: A
 
 def make_classifier(seed: int = 0, **arguments: Any) -> SegmentClassifier:
     return randomise(SegmentClassifier(make_encoder(num_layers=2), 3, segments_per_row=4, **arguments), seed)
+
+
+def make_regressor(seed: int = 0) -> SegmentRegressor:
+    return randomise(SegmentRegressor(make_encoder(num_layers=2), 5.0, 2.0, segments_per_row=4), seed)
+
+
+def make_tagger(seed: int = 0) -> TokenClassifier:
+    return randomise(TokenClassifier(make_encoder(num_layers=2), 3), seed)
 
 
 def make_masked_model(seed: int = 0, dropout: float = 0.0) -> MaskedLanguageModel:

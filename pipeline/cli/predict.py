@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Texts to classify, quoted.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Texts to answer, quoted.")] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -28,10 +29,13 @@ def predict(
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="K", help="How many labels to show, most likely first.")] = 3,
+    pair: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Second text of every text, for models of text pairs.")
+    ] = None,
     file: Annotated[Path | None, typer.Option(metavar="PATH", help="UTF-8 file with one text a line.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
-    """Classify texts with a published model.
+    """Answer texts with a published model: a class, classes, a number, or a tag for each word.
 
     Example: tradewind predict "Fracture of left wrist" --model icd10-chapter
     """
@@ -43,20 +47,34 @@ def predict(
     check_texts(every)
     version = find_model(Registry.for_workspace(Settings()), model)
     select_backend("auto")
-    answers = answer(version.bundle, every, top)
-    if as_json:
-        for each in answers:
-            scores = [{"label": score.label, "confidence": score.confidence} for score in each.top]
-            typer.echo(
-                json.dumps({"text": each.text, **scores[0], "top": scores} | _identity(version), ensure_ascii=False)
-            )
-        return
-    for each in answers:
-        typer.echo(each.text)
-        width = max(LEAST_WIDTH, *(len(score.label) for score in each.top))
-        for score in each.top:
-            typer.echo(f"  {score.label:<{width}}  {score.confidence:6.1%}")
-    typer.echo(f"({version.name} version {version.version})", err=True)
+    pairs = None if pair is None else [pair] * len(every)
+    for text, said in zip(every, answer(version.bundle, every, pairs, top), strict=True):
+        if as_json:
+            typer.echo(json.dumps({"text": text, **said} | _identity(version), ensure_ascii=False))
+        else:
+            typer.echo("\n".join([text, *_lines(said)]))
+    if not as_json:
+        typer.echo(f"({version.name} version {version.version})", err=True)
+
+
+def _lines(said: dict[str, Any]) -> list[str]:
+    """Return an answer for a person to read."""
+    if "value" in said:
+        return [f"  {said['value']:.4g}"]
+    if "words" in said:
+        return _columns((word["word"], word["tag"], word["confidence"]) for word in said["words"])
+    chosen = [f"  {', '.join(said['labels']) or 'none of the labels'}"] if "labels" in said else []
+    return chosen + _columns((score["label"], "", score["confidence"]) for score in said["top"])
+
+
+def _columns(rows: Iterable[tuple[str, str, float]]) -> list[str]:
+    names, tags, confidences = zip(*rows, strict=True) if (rows := list(rows)) else ((), (), ())
+    first, second = max([LEAST_WIDTH, *map(len, names)]), max([0, *map(len, tags)])
+    between = 2 if second else 0
+    return [
+        f"  {name:<{first}}  {tag:<{second + between}}{confidence:6.1%}"
+        for name, tag, confidence in zip(names, tags, confidences, strict=True)
+    ]
 
 
 def _identity(version: Version) -> dict[str, str]:

@@ -83,14 +83,26 @@ class TaskData(Section):
         "tag for each word (tagging)",
     )
     label: str = Field("label", description="column that holds the answer")
+    separator: str = Field(
+        ";", min_length=1, description="of multi_label: between the classes in a cell, which may also be a JSON list"
+    )
     where: dict[str, str] = Field(default_factory=dict, description="keep only rows with these column values")
     labels: list[str] | None = Field(
         None, description="the allowed answers; rows with another are quarantined; default: whatever the column holds"
     )
 
+    @model_validator(mode="after")
+    def _keys_fit_the_kind(self) -> TaskData:
+        if self.kind == "regression" and self.labels is not None:
+            raise ValueError("kind is regression, whose answers are numbers; remove labels, or check the column with "
+                             "data.checks.columns.<source>.<column>: {min: ..., max: ...}")  # fmt: skip
+        if self.kind != "multi_label" and "separator" in self.model_fields_set:
+            raise ValueError(f"separator is of kind multi_label, and kind is {self.kind}; remove it")
+        return self
+
 
 class Task(Section):
-    """One downstream task: single-label classification of a text."""
+    """One downstream task: what is asked of a text, learned from labelled rows and judged on others."""
 
     description: str = ""
     data: TaskData

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -43,11 +45,30 @@ class FilesSource(Columns):
         description="file, glob or URL (`s3://bucket/*.parquet`, `hf://datasets/owner/name/*.csv`), or a list of them; "
         "relative to the working folder",
     )
+    folder: str | None = Field(
+        None, description="folder or URL that the paths below are in; default: the working folder"
+    )
     splits: dict[SplitName, str | list[str]] | None = Field(
         None, description="instead of `path`: the files of train, validation and test, where they are given"
     )
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"] = Field(
-        "auto", description="`auto` goes by the suffix, below .gz or .zst"
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "text", "conll"] = Field(
+        "auto",
+        description="`auto` goes by the suffix, below .gz or .zst; conll: a word and its tags a line, blank lines "
+        "between sentences, with the columns `text`, `column_2` and so on, and `tags` for the last",
+    )
+    encoding: str = Field("auto", description="such as latin-1; `auto` is UTF-8, or UTF-16 that begins with its mark")
+    header: list[str] | None = Field(
+        None, description="names of the columns of a csv or tsv file whose first line is a row already"
+    )
+    pattern: str | None = Field(
+        None,
+        description="of text: Python regular expression that a whole document matches; its named groups become the "
+        "columns, such as `(?P<label>[^ ]+) (?P<text>.*)`",
+    )
+    aligned: dict[str, str] = Field(
+        default_factory=dict,
+        description="of text: further columns from files whose lines belong to those of this one: a file name beside "
+        "it, such as `label`, or a suffix that takes the place of its own, such as `.de`",
     )
     document: Literal["line", "block", "file"] = Field(
         "line", description="what one document is in plain text: a line, a block between blank lines, or the whole file"
@@ -66,9 +87,30 @@ class FilesSource(Columns):
         for path in (path for entry in given if entry for path in ([entry] if isinstance(entry, str) else entry)):
             if "://" in path:
                 _refuse_password(path)
+        self._require_fitting_keys()
         if self.splits is not None and "train" not in self.splits:
             raise ValueError(f"splits has {', '.join(self.splits) or 'nothing'}; expected at least `train`")
         return self
+
+    def _require_fitting_keys(self) -> None:
+        readers = {"header": ("csv", "tsv"), "pattern": ("text",), "aligned": ("text",)}
+        for key, formats in readers.items():
+            if getattr(self, key) and self.format not in ("auto", *formats):
+                raise ValueError(f"{key} is of the format {' or '.join(formats)}, and format is {self.format}")
+        if self.aligned and (self.document != "line" or self.pattern):
+            raise ValueError("aligned needs a line for each row: document: line, and no pattern")
+        if self.encoding != "auto":
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError:
+                raise ValueError(f"encoding is {self.encoding!r}; expected a codec such as latin-1, cp1252") from None
+        if self.pattern is not None:
+            try:
+                groups = re.compile(self.pattern).groupindex
+            except re.error as error:
+                raise ValueError(f"pattern is no regular expression: {error}") from None
+            if self.text not in groups:
+                raise ValueError(f"pattern names the columns {list(groups)}; expected {self.text!r} (text) among them")
 
 
 class SqlSource(Columns):

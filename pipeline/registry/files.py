@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from pipeline.errors import PublishError
+from pipeline.registry.signature import signature_of
 
 PYFUNC = Path(__file__).with_name("pyfunc.py")
 CODE = PYFUNC.parents[2]
@@ -18,8 +19,7 @@ EXAMPLE = "Fracture of left wrist"
 def write_model(folder: Path, export: Path, run_id: str, model_id: str) -> None:
     """Write the export as an MLflow model folder, without running it: `publish` has proven it already."""
     import mlflow.pyfunc
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.models import Model
 
     # Given in full, so that MLflow does not run the model to find out what it imports.
     requirements = [f"mlflow=={version('mlflow')}", *(export / "requirements.txt").read_text("utf-8").split()]
@@ -29,10 +29,7 @@ def write_model(folder: Path, export: Path, run_id: str, model_id: str) -> None:
         artifacts={"bundle": str(export)},
         code_paths=[str(CODE / "pipeline"), str(CODE / "models")],
         pip_requirements=requirements,
-        signature=ModelSignature(
-            inputs=Schema([ColSpec("string")]),
-            outputs=Schema([ColSpec("string", "label"), ColSpec("double", "confidence")]),
-        ),
+        signature=signature_of(export),
         input_example=[EXAMPLE],
         mlflow_model=Model(run_id=run_id, model_id=model_id),
     )

@@ -1,4 +1,4 @@
-"""The published model as MLflow loads it: text in, label and confidence out.
+"""The published model as MLflow loads it: text in; out a label, labels, a number, or tags, as its kind is.
 
 MLflow stores this file itself (models from code) beside the bundle and a copy of `pipeline` and `models`, so that
 nothing is pickled and `mlflow models serve` needs only the version's own requirements.
@@ -13,8 +13,8 @@ import mlflow.pyfunc
 import pandas
 
 
-class TextClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """Answers texts with the most likely label."""
+class TextModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Answers texts."""
 
     def load_context(self, context: Any) -> None:
         """Load the bundle on the first Keras backend that is installed here."""
@@ -27,15 +27,13 @@ class TextClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self.bundle = Bundle.load(Path(context.artifacts["bundle"]))
 
     def predict(self, model_input: pandas.DataFrame) -> pandas.DataFrame:
-        """Return (rows, 2) `label` and `confidence` of (rows, 1) texts, as MLflow frames them by the signature."""
-        probabilities = self.bundle.probabilities([str(text) for text in model_input.iloc[:, 0]])  # (rows, labels)
-        best = probabilities.argmax(axis=1)
-        return pandas.DataFrame(
-            {
-                "label": [self.bundle.labels[index] for index in best],
-                "confidence": probabilities.max(axis=1).astype(float),
-            }
-        )
+        """Return the answers to (rows, 1) texts, or (rows, 2) texts and second texts, in the signature's columns."""
+        from pipeline.answer import answers_of
+        from pipeline.registry.signature import row_of
+
+        columns = [[str(text) for text in model_input.iloc[:, place]] for place in range(model_input.shape[1])]
+        said = answers_of(self.bundle, columns[0], columns[1] if len(columns) > 1 else None, top=1)
+        return pandas.DataFrame([row_of(self.bundle.kind, answer) for answer in said])
 
 
-mlflow.models.set_model(TextClassifier())
+mlflow.models.set_model(TextModel())

@@ -1,4 +1,4 @@
-"""A recipe's DAG whose steps are jobs of a Ray cluster of two nodes: watched without a slot, cancelled, gone on with."""
+"""A recipe's DAG whose steps are jobs of a Ray cluster of two nodes: watched without a slot, cancelled, resumed."""
 
 import importlib.util
 import os
@@ -73,7 +73,7 @@ def test_the_steps_are_jobs_that_a_deferred_task_watches_cancels_and_takes_over(
     clear(airflow, run)
     wait_for(lambda: not first & {process.pid for process in members()}, 120)
     wait_for(lambda: len(members()) == 2 and airflow.tasks(run)["pretrain"]["try_number"] == 2, 300)
-    wait_for(lambda: "went on from step" in airflow.log(run, "pretrain", 2), 120)
+    wait_for(lambda: "resuming in what an earlier attempt left" in airflow.log(run, "pretrain", 2), 120)
     second = {process.pid for process in members()}
     mark_failed(airflow, run)
     wait_for(lambda: not second & {process.pid for process in members()}, 120)

@@ -2,7 +2,16 @@ import keras
 import numpy as np
 import pytest
 from exchange import check_reload
-from tiny_models import answers, make_classifier, make_decoder, make_encoder, packed_rows, randomise
+from tiny_models import (
+    answers,
+    make_classifier,
+    make_decoder,
+    make_encoder,
+    make_regressor,
+    make_tagger,
+    packed_rows,
+    randomise,
+)
 
 from models.classifier import SegmentClassifier
 
@@ -12,6 +21,7 @@ def make_decoder_classifier(seed: int = 0) -> SegmentClassifier:
 
 
 MAKERS = {"encoder": make_classifier, "decoder": make_decoder_classifier}
+HEADS = {"regressor": make_regressor, "tagger": make_tagger}
 
 
 @pytest.fixture(scope="module", params=MAKERS.values(), ids=MAKERS)
@@ -71,3 +81,30 @@ def test_each_segment_is_answered_from_its_mean_or_its_last_token(model) -> None
             whole = member[-1:] if model.encoder.causal else member
             pooled = whole.mean(axis=0) if len(whole) else np.zeros(8)
             np.testing.assert_allclose(actual[row, segment - 1], pooled @ kernel + bias, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", HEADS.values(), ids=HEADS)
+def test_other_heads_come_back_from_their_file_and_config(make, tmp_path) -> None:
+    model = make()
+    reloaded = check_reload(model, tmp_path / "model.keras", packed_rows())
+    assert reloaded.get_config() == model.get_config()
+
+
+def test_a_number_is_what_the_head_says_in_units_of_the_scale_around_the_offset() -> None:
+    model = make_regressor()
+    twin = SegmentClassifier(model.encoder, 1, segments_per_row=4)
+    twin.build(twin.input_shapes)
+    twin.logits.set_weights(model.logits.get_weights())
+    rows = packed_rows()
+    assert answers(model, rows).shape == (6, 4)
+    np.testing.assert_allclose(answers(model, rows), answers(twin, rows)[..., 0] * 2.0 + 5.0, rtol=1e-6)
+
+
+def test_every_token_is_answered_as_in_a_row_of_its_own() -> None:
+    model, rows = make_tagger(), packed_rows(rows=1)
+    together = answers(model, rows)
+    assert together.shape == (1, 16, 3)
+    for segment in range(1, rows["segment_ids"].max() + 1):
+        mine = rows["segment_ids"][0] == segment
+        alone = {"token_ids": rows["token_ids"][:, mine], "segment_ids": np.ones((1, mine.sum()), np.int32)}
+        np.testing.assert_allclose(answers(model, alone)[0], together[0, mine], atol=1e-5)

@@ -4,7 +4,13 @@ import pytest
 from compiled import value_of
 from tiny_models import make_classifier, make_masked_model, packed_rows
 
-from models.objectives import segment_labels, token_prediction, weighted_cross_entropy
+from models.objectives import (
+    segment_label_sets,
+    segment_labels,
+    segment_values,
+    token_prediction,
+    weighted_cross_entropy,
+)
 
 
 def random_case(seed: int = 0):
@@ -108,3 +114,48 @@ def test_z_loss_acts_in_training_only(objective, make, items) -> None:
     with_it, without, *evaluated = training_and_not(objective, make(), batch, z_loss=0.1)
     assert with_it > without + 1
     assert evaluated == pytest.approx([without] * 2)
+
+
+def said(values: np.ndarray):
+    """Return a model that says these values, whatever it is asked."""
+    return lambda batch, training: keras.ops.convert_to_tensor(values)
+
+
+def numbers(sums) -> list[float]:
+    return [float(keras.ops.convert_to_numpy(value)) for value in sums]
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_sets_of_classes_cost_the_mean_binary_cross_entropy(label_smoothing) -> None:
+    random = np.random.default_rng(0)
+    logits = (random.normal(size=(3, 4, 5)) * 3).astype(np.float32)
+    targets = random.integers(0, 2, (3, 4, 5)).astype(np.uint8)
+    targets[0, 0], weights = logits[0, 0] > 0, random.choice([0.0, 1.0], (3, 4)).astype(np.float32)
+    weights[0, 0] = 1
+    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    wanted = targets * (1 - label_smoothing) + label_smoothing / 2
+    losses = -(wanted * np.log(probability) + (1 - wanted) * np.log(1 - probability)).mean(axis=-1)
+    right = ((logits > 0) == targets).all(axis=-1)
+    batch = {"targets": keras.ops.convert_to_tensor(targets), "weights": keras.ops.convert_to_tensor(weights)}
+    found = numbers(segment_label_sets(said(logits), batch, True, label_smoothing))
+    np.testing.assert_allclose(found, [(losses * weights).sum(), weights.sum(), (right * weights).sum()], rtol=1e-5)
+    assert found[2] >= 1
+    judged = numbers(segment_label_sets(said(logits), batch, False, label_smoothing))
+    assert (judged[0] == found[0]) == (label_smoothing == 0)
+
+
+def test_large_logits_of_sets_do_not_overflow() -> None:
+    targets = np.array([[[0, 1]]], np.uint8)
+    batch = {"targets": keras.ops.convert_to_tensor(targets), "weights": keras.ops.ones((1, 1))}
+    logits = np.array([[[3e4, -3e4]]], np.float32)
+    assert numbers(segment_label_sets(said(logits), batch, True)) == [3e4, 1.0, 0.0]
+
+
+def test_numbers_cost_their_squared_error_in_units_of_the_scale() -> None:
+    values = np.array([[1.0, 5.0], [2.0, 9.0]], np.float32)
+    batch = {
+        "targets": keras.ops.convert_to_tensor(np.array([[1.9, 1.0], [2.0, 0.0]], np.float32)),
+        "weights": keras.ops.convert_to_tensor(np.array([[1.0, 1.0], [1.0, 0.0]], np.float32)),
+    }
+    found = numbers(segment_values(said(values), batch, True, scale=2.0))
+    np.testing.assert_allclose(found, [0.45**2 + 2.0**2, 3.0, 2.0], rtol=1e-6)

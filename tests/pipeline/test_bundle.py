@@ -50,7 +50,7 @@ def test_a_saved_bundle_answers_as_before(bundle, tmp_path) -> None:
     bundle.save(tmp_path / "again")
     again = Bundle.load(tmp_path / "again")
     assert (again.task, again.labels, again.sequence_length) == ("organ", LABELS, 32)
-    np.testing.assert_array_equal(again.probabilities(TEXTS), bundle.probabilities(TEXTS))
+    np.testing.assert_array_equal(again.answer(TEXTS), bundle.answer(TEXTS))
     assert sorted(file.name for file in (tmp_path / "again").iterdir()) == sorted(FILES)
 
 
@@ -62,7 +62,7 @@ def test_labels_of_any_script_survive(tmp_path) -> None:
 
 
 def test_answers_are_probabilities(bundle) -> None:
-    answers = bundle.probabilities(TEXTS)
+    answers = bundle.answer(TEXTS)
     assert answers.shape == (12, 3)
     assert answers.dtype == np.float32
     assert (answers >= 0).all()
@@ -74,19 +74,19 @@ def test_answers_are_probabilities(bundle) -> None:
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=12), st.randoms())
 def test_an_answer_depends_on_its_text_alone(bundle, others, chance) -> None:
     asked = [*TEXTS, *others]
-    expected = bundle.probabilities(TEXTS)
+    expected = bundle.answer(TEXTS)
     order = list(range(len(asked)))
     chance.shuffle(order)
     answers = np.empty((len(asked), 3), np.float32)
-    answers[order] = bundle.probabilities([asked[number] for number in order])
+    answers[order] = bundle.answer([asked[number] for number in order])
     np.testing.assert_allclose(answers[: len(TEXTS)], expected, atol=1e-5)
-    np.testing.assert_allclose(bundle.probabilities(asked)[len(TEXTS) :], answers[len(TEXTS) :], atol=1e-5)
+    np.testing.assert_allclose(bundle.answer(asked)[len(TEXTS) :], answers[len(TEXTS) :], atol=1e-5)
 
 
 def test_one_text_is_answered_as_among_many(bundle) -> None:
-    together = bundle.probabilities([*TEXTS, LONG])
+    together = bundle.answer([*TEXTS, LONG])
     for text, expected in zip([*TEXTS, LONG], together, strict=True):
-        np.testing.assert_allclose(bundle.probabilities([text]), [expected], atol=1e-5)
+        np.testing.assert_allclose(bundle.answer([text]), [expected], atol=1e-5)
 
 
 def test_more_texts_than_a_batch_are_all_answered(bundle) -> None:
@@ -99,31 +99,31 @@ def test_more_texts_than_a_batch_are_all_answered(bundle) -> None:
             self.seen.append((done, total))
 
     many = [TEXTS[number % 12] for number in range(500)]
-    answers = bundle.probabilities(many, progress=Counting())
-    np.testing.assert_allclose(answers, np.tile(bundle.probabilities(TEXTS), (42, 1))[:500], atol=1e-5)
+    answers = bundle.answer(many, progress=Counting())
+    np.testing.assert_allclose(answers, np.tile(bundle.answer(TEXTS), (42, 1))[:500], atol=1e-5)
     assert len(Counting.seen) > 1
     assert Counting.seen[-1][0] == Counting.seen[-1][1]
 
 
 def test_a_long_text_is_answered_by_its_beginning(bundle) -> None:
-    answers = bundle.probabilities([LONG, f"{LONG} and nothing else matters", f"burn {LONG}"])
+    answers = bundle.answer([LONG, f"{LONG} and nothing else matters", f"burn {LONG}"])
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
     assert np.abs(answers[0] - answers[2]).max() > 1e-3
 
 
 def test_case_and_width_make_no_difference(bundle) -> None:
-    plain, loud = bundle.probabilities(["pain of the eye", "  \uff30\uff21\uff29\uff2e of the Eye "])
+    plain, loud = bundle.answer(["pain of the eye", "  \uff30\uff21\uff29\uff2e of the Eye "])
     np.testing.assert_allclose(plain, loud, atol=1e-5)
 
 
 def test_control_tokens_in_a_text_are_only_characters(bundle) -> None:
-    plain, padded, lower = bundle.probabilities(["eye", "[PAD] eye [MASK]", "[pad] eye [mask]"])
+    plain, padded, lower = bundle.answer(["eye", "[PAD] eye [MASK]", "[pad] eye [mask]"])
     np.testing.assert_allclose(padded, lower, atol=1e-5)
     assert np.abs(plain - padded).max() > 1e-3
 
 
 def test_no_texts_are_no_answers(bundle) -> None:
-    assert bundle.probabilities([]).shape == (0, 3)
+    assert bundle.answer([]).shape == (0, 3)
 
 
 def test_a_folder_without_a_bundle_is_named(tmp_path) -> None:
@@ -191,12 +191,12 @@ def test_questions_are_cleaned_as_the_training_texts_were(bundle, tmp_path) -> N
     from pipeline.bundle import Bundle
     from pipeline.config import Clean
 
-    (broken,) = bundle.probabilities(["pain of the cafÃ© &amp; eye"])
-    (sound,) = bundle.probabilities(["pain of the café & eye"])
+    (broken,) = bundle.answer(["pain of the cafÃ© &amp; eye"])
+    (sound,) = bundle.answer(["pain of the café & eye"])
     np.testing.assert_array_equal(broken, sound)
     strict = replace(bundle, clean=Clean(redact=["email"]))
     strict.save(tmp_path / "strict")
     again = Bundle.load(tmp_path / "strict")
-    (asked,) = again.probabilities(["pain of the eye, write to jane.doe@example.com"])
-    (redacted,) = again.probabilities(["pain of the eye, write to <EMAIL>"])
+    (asked,) = again.answer(["pain of the eye, write to jane.doe@example.com"])
+    (redacted,) = again.answer(["pain of the eye, write to <EMAIL>"])
     np.testing.assert_array_equal(asked, redacted)

@@ -37,7 +37,7 @@ def refer(folder, found, labels=("good", "bad")):
     profile, counts = Profile(folder / "scratch"), Labels(folder / "scratch")
     profile.add(chunk, every)
     names = [labels[number % len(labels)] for number in range(len(found))]
-    counts.add(chunk, every, pa.chunked_array([names], pa.string()))
+    counts.add(chunk.hashes, pa.array(names), pa.array(names))
     save(make_reference(profile, counts), folder, "mood")
 
 

@@ -36,7 +36,7 @@ def test_every_row_is_answered_as_the_bundle_answers_it(tmp_path, bundle) -> Non
     for split in ("train", "test"):
         write_split(tmp_path, "organ", split, TEXTS, TRUTH)
     result, out = run(tmp_path, bundle)
-    expected = Bundle.load(bundle).probabilities(TEXTS)  # (rows, labels)
+    expected = Bundle.load(bundle).answer(TEXTS)  # (rows, labels)
     predictions = read_predictions(out)
     np.testing.assert_allclose(predictions.probabilities, expected, atol=1e-6)
     assert predictions.rows["predicted"].tolist() == [LABELS[index] for index in expected.argmax(axis=1)]

@@ -52,7 +52,7 @@ def test_it_learns_the_task_and_the_bundle_answers(tokens, backbone, tmp_path) -
     bundle = Bundle.load(tmp_path / "out" / "bundle")
     assert (bundle.task, bundle.labels, bundle.sequence_length) == ("kind", tuple(sorted(KINDS)), 32)
     texts = [f"{one} and {other} on day 3" for kind in sorted(KINDS) for one, other in [KINDS[kind][:2]]]
-    answers = bundle.probabilities(texts)
+    answers = bundle.answer(texts)
     assert [bundle.labels[i] for i in answers.argmax(axis=1)] == sorted(KINDS)
 
 

@@ -55,7 +55,7 @@ def expected(workspace: Path, model: str, texts: list[str], alias: str = "champi
 
     version = Registry.for_workspace(Settings(workspace=workspace)).aliased(model, alias)
     bundle = Bundle.load(version.bundle)
-    return [(bundle.labels[row.argmax()], float(row.max())) for row in bundle.probabilities(texts)]
+    return [(bundle.labels[row.argmax()], float(row.max())) for row in bundle.answer(texts)]
 
 
 def test_json_answers_every_text_of_arguments_and_file_in_order(run, workspace: Path, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_every_architecture_learns_and_a_classifier_starts_from_it(architecture,
     tuned = finetune(view(recipe, "finetune", "kind"), "kind", tokens, tmp_path, out, SilentProgress())
     assert tuned.loss < np.log(2) / 2
     bundle = Bundle.load(out / "bundle")
-    assert bundle.probabilities(["rain and wind on day 3"]).shape == (1, 2)
+    assert bundle.answer(["rain and wind on day 3"]).shape == (1, 2)
 
 
 def extended(steps: int, **pretraining):

@@ -62,7 +62,7 @@ def evaluation(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = [*TEXTS, "rupture"]
     rows = pd.DataFrame({"row_id": [f"notes:{i}" for i in range(len(texts))], "text": texts, "label": truth})
     folder = tmp_path_factory.mktemp("evaluation")
-    answers = Bundle.load(bundle).probabilities(texts)
+    answers = Bundle.load(bundle).answer(texts)
     whole = rows.assign(group=None, text_pair=None)
     write_predictions(folder, "organ", "transformer", predict("classification", whole, LABELS, answers))
     return folder

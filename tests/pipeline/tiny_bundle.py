@@ -26,5 +26,5 @@ def make_bundle(folder: Path, seed: int = 0, labels: tuple[str, ...] = LABELS) -
     model.build(PACKED_INPUT)
     random = np.random.default_rng(seed)
     model.set_weights([random.normal(size=weight.shape) * 0.5 for weight in model.get_weights()])
-    Bundle("organ", labels, 32, tokenizer, Clean(), model).save(folder)
+    Bundle("organ", "classification", labels, 32, tokenizer, Clean(), model).save(folder)
     return folder

@@ -29,6 +29,7 @@ TYPES = {
 }
 NUMBERS = ("number", "integer")
 REPEATS = "row_id repeats"
+ANSWER_FAULT = "answer fault"
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,17 @@ def number_name(column: str) -> str:
 
 
 def task_checks(task: str, data: TaskData) -> list[Check]:
-    """Return the checks that a row of a task must pass: on a frame whose `label` is null for none."""
+    """Return the checks that a row of a task must pass: on a frame whose `label` is null for none.
+
+    The answers of other kinds than classes are read first, and its column ANSWER_FAULT says what is wrong with one.
+    """
+    if data.kind != "classification":
+        return [
+            Check(
+                "label readable", "quarantine", "expect_column_values_to_be_null", {"column": ANSWER_FAULT},
+                f"an answer of the kind {data.kind} in column {data.label}",
+            )
+        ]  # fmt: skip
     checks = [
         Check(
             "label present", "quarantine", "expect_column_values_to_not_be_null", {"column": "label"},

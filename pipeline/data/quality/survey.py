@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import Checks, FilesSource, Source, TaskData
+from pipeline.data.answers import faults, parse
 from pipeline.data.quality import checks as builtin
 from pipeline.data.quality import verdicts
 from pipeline.data.quality.checks import REPEATS, Check
@@ -56,9 +57,22 @@ class TaskRows:
             chosen &= pc.fill_null(equal, False).to_numpy(zero_copy_only=False)
         return chosen
 
-    def answers(self, table: pa.Table) -> pa.ChunkedArray:
+    def labels_of(self, table: pa.Table) -> pa.Array:
         """Return the task's labels, null where they are blank, (rows,) string."""
-        return _blank_to_null(column_of(table, self.data.label, numeric=False))
+        return _blank_to_null(column_of(table, self.data.label, numeric=False)).combine_chunks()
+
+    def frame(self, table: pa.Table) -> Any:
+        """Return what the checks of the task's own rows look at."""
+        labels = self.labels_of(table)
+        if self.data.kind == "classification":
+            return pa.table({"label": labels}).to_pandas()
+        return pa.table({builtin.ANSWER_FAULT: faults(self.data, labels, table["text"].combine_chunks())}).to_pandas()
+
+    def keep(self, chunk: Chunk, table: pa.Table) -> None:
+        """Count the answers of the rows that the task uses, all of which are sound."""
+        used = self.uses(table)
+        labels = self.labels_of(table.filter(pa.array(used)))
+        self.labels.add(chunk.hashes[used], labels, parse(self.data, labels))
 
 
 class Survey:
@@ -168,7 +182,7 @@ class Survey:
         for task in self.tasks:
             task.matches += int(task.uses(table).sum())
             used = task.uses(rows)
-            answers = pa.table({"label": task.answers(rows)}).filter(pa.array(used)).to_pandas()
+            answers = task.frame(rows.filter(pa.array(used)))
             _collect(reasons, task.suite.add(answers), readable[used], answers)
         return {place: _tidy(reasons[place]) for place in sorted(reasons)}
 
@@ -199,7 +213,7 @@ class Survey:
             user = next((task for task in self.tasks if _subset(task.data) == subset), None)
             profile.add(chunk, user.uses(table) if user else np.ones(len(table), bool))
         for task in self.tasks:
-            task.labels.add(chunk, task.uses(table), task.answers(table))
+            task.keep(chunk, table)
 
     def _write_quarantine(self, table: pa.Table, reasons: Reasons, quarantine: TextIO) -> None:
         self.reasons += count_reasons(reason for why in reasons.values() for reason in why)

@@ -117,8 +117,27 @@ def _judge_unique(survey: Survey, judge: Judge) -> None:
 
 def _conclude_task(survey: Survey, task: TaskRows) -> dict[str, Any]:
     figures = task.labels.statistics()
-    labels, checks, subject = figures["labels"], survey.checks, f"task {task.name}"
-    judge = Judge(checks)
+    judge = Judge(survey.checks)
+    if task.data.kind == "regression":
+        _judge_numbers(task, judge)
+    else:
+        _judge_labels(task, judge, figures)
+    if survey.kept:
+        survey.inspector.measure(f"task {task.name}", "rows together", judge.measures)
+    return figures | {"label_column": task.data.label, "vocabulary": task.profile.statistics()["vocabulary"]}
+
+
+def _judge_numbers(task: TaskRows, judge: Judge) -> None:
+    numbers = sorted(task.labels.numbers)
+    judge.add(
+        "at least two labels", len(numbers), f"{numbers[0]:g} in every row" if numbers else "no number",
+        "numbers that differ", f"check tasks.{task.name}.data.label and .where: there is nothing to learn from one "
+        "number", least=2,
+    )  # fmt: skip
+
+
+def _judge_labels(task: TaskRows, judge: Judge, figures: dict[str, Any]) -> None:
+    labels, checks = figures["labels"], judge.checks
     judge.add(
         "at least two labels", len(labels), f"{len(labels)}", "at least 2 distinct labels",
         f"check tasks.{task.name}.data.label and .where, or add rows of another label", least=2,
@@ -144,9 +163,6 @@ def _conclude_task(survey: Survey, task: TaskRows) -> dict[str, Any]:
         most=0,
     )  # fmt: skip
     _judge_rare_labels(judge, labels)
-    if survey.kept:
-        survey.inspector.measure(subject, "rows together", judge.measures)
-    return figures | {"label_column": task.data.label, "vocabulary": task.profile.statistics()["vocabulary"]}
 
 
 def _judge_rare_labels(judge: Judge, labels: dict[str, int]) -> None:

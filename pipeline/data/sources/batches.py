@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from pipeline.data.sources.columns import MAPPED, kept_columns
 from pipeline.data.sources.values import as_string, unsound, visible
 
 ROWS = 65_536
+WORD_LIST = r'^\["(?s:.*)"\]$'  # as JSON writes one
 # Of the bytes a reader takes in for one batch; one more line or block may come on top.
 BYTES = 16 * 2**20
 
@@ -58,6 +60,9 @@ def to_table(batch: Batch, wanted: Columns, place: Place) -> pa.Table:
             where = f" ({place.file}:{batch.numbers[position]})" if place.file else ""
             faults.setdefault(position, f"{what} in column {visible(name)}{where}")
     arrays = {visible(name): array for name, (array, _) in strings.items()}
+    for text in (wanted.text, wanted.text_pair):
+        if text in arrays:
+            arrays[text] = _joined(arrays[text])
     ids = _row_ids(batch.numbers, place.prefix)
     if wanted.id is not None:
         ids = _given_ids(ids, arrays.get(wanted.id), wanted.id, place, faults)
@@ -117,6 +122,19 @@ def _texts(texts: pa.Array, faults: Mapping[int, Fault]) -> pa.Array:
     """Return the texts, with that of an unreadable row as it stands in the source, and "" for null."""
     raw = _scattered({position: visible(fault.raw) for position, fault in faults.items()}, texts)
     return pc.fill_null(raw, "")
+
+
+def _joined(texts: pa.Array) -> pa.Array:
+    """Return the texts, one that is given as a list of its words with blanks between them."""
+    joined = {}
+    for place in pc.indices_nonzero(pc.fill_null(pc.match_substring_regex(texts, WORD_LIST), False)).to_pylist():
+        try:
+            words = json.loads(texts[place].as_py())
+        except ValueError:
+            continue  # a text in brackets
+        if all(isinstance(word, str) for word in words):
+            joined[place] = " ".join(words)
+    return _scattered(joined, texts)
 
 
 def _scattered(values: Mapping[int, str], into: pa.Array) -> pa.Array:

@@ -13,7 +13,8 @@ from pipeline.data.sources.files import File, find_files
 def content(name: str, source: Source) -> str:
     """Return the sha256 of a source; see `source_content`."""
     if isinstance(source, FilesSource):
-        parts = {(file.split or "", file.name): _file_content(file) for file in find_files(name, source)}
+        files = [part for file in find_files(name, source) for part in (file, *file.beside.values())]
+        parts = {(file.split or "", file.name): _file_content(file) for file in files}
     elif isinstance(source, SqlSource):
         return _rows_content(name, source)
     else:

@@ -17,15 +17,18 @@ from pipeline.data.sources.values import unsound
 from pipeline.errors import SourceError
 
 
-def read_delimited(blocks: Iterator[Block], kind: str, address: str) -> Iterator[Batch]:
+def read_delimited(
+    blocks: Iterator[Block], kind: str, address: str, header: list[str] | None = None
+) -> Iterator[Batch]:
     """Yield the rows of a file of the format `kind` (csv, tsv); a row that cannot be read is a fault.
 
-    The first batch has the header's columns even if the file has no rows.
+    The first batch has the header's columns even if the file has no rows. A `header` that is given means that the file
+    has none.
 
     Raises:
         SourceError: the header cannot be used, or a quote is never closed.
     """
-    reader = _Reader(blocks, kind, address)
+    reader = _Reader(blocks, kind, address, header)
     batch = reader.batch()
     while batch.numbers or not reader.batches:
         yield batch
@@ -74,14 +77,14 @@ class _Lines:
 class _Reader:
     """The state of a file between two batches."""
 
-    def __init__(self, blocks: Iterator[Block], kind: str, address: str) -> None:
+    def __init__(self, blocks: Iterator[Block], kind: str, address: str, header: list[str] | None) -> None:
         self.address = address
         self.file = address.rpartition("/")[2]
         self.lines = _Lines(blocks)
         self.batches = 0
         options: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {"strict": True}
         self.rows = csv.reader(iter(self.lines), **options)
-        self.header = self._header()
+        self.header = self._header() if header is None else _sound_header(f"{address}: header", header)
 
     def batch(self) -> Batch:
         """Return the next rows, at most `ROWS` of about `BYTES`; a blank line is none."""

@@ -8,7 +8,7 @@ import itertools
 import os.path
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from glob import has_magic
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,10 @@ CHECKSUMS = ("etag", "md5hash", "content_md5", "content-md5", "blob_id", "sha256
 
 @dataclass(frozen=True)
 class File:
-    """One file of a source: `name` below the folder that all its files share, `address` as people write it."""
+    """One file of a source: `name` below the folder that all its files share, `address` as people write it.
+
+    `beside` has the files aligned with it, by the column that their lines become.
+    """
 
     source: str
     name: str
@@ -38,6 +41,7 @@ class File:
     system: fsspec.AbstractFileSystem
     secrets: Secrets
     split: str | None = None
+    beside: dict[str, File] = field(default_factory=dict)
 
     def open(self) -> io.BufferedReader:
         """Open the file for reading bytes."""
@@ -158,7 +162,36 @@ def find_files(name: str, source: FilesSource) -> list[File]:
                 )
     levels = zip(*(pattern.fixed_folder() for pattern in patterns), strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
-    return [replace(file, name="/".join(file.path.split("/")[shared:])) for file in found.values()]
+    return [
+        replace(file, name="/".join(file.path.split("/")[shared:]), beside=_beside(file, source.aligned))
+        for file in found.values()
+    ]
+
+
+def _beside(file: File, aligned: dict[str, str]) -> dict[str, File]:
+    """Return the files aligned with a file, by column.
+
+    Raises:
+        SourceError: one is not there.
+    """
+    found = {}
+    for column, name in aligned.items():
+        path, address = _neighbour(file.path, name), _neighbour(file.address, name)
+        found[column] = replace(file, name=f"{file.name}+{column}", path=path, address=address)
+        if not file.system.isfile(path):
+            raise SourceError(
+                f"data.sources.{file.source}.aligned.{column} is {name!r}, and there is no file {address} beside "
+                f"{file.address}; expected a file name, or a suffix that begins with a dot"
+            )
+    return found
+
+
+def _neighbour(path: str, name: str) -> str:
+    """Return the path of the file of this name in the same folder or, of a suffix, with it in place of its own."""
+    folder, slash, own = path.rpartition("/")
+    if name.startswith("."):
+        name = f"{own.rpartition('.')[0] or own}{name}"
+    return f"{folder}{slash}{name}"
 
 
 def several_files(source: FilesSource) -> bool:
@@ -169,9 +202,14 @@ def several_files(source: FilesSource) -> bool:
 
 def _patterns(source: FilesSource) -> list[tuple[str, str | None, str]]:
     """Return key, split and path or pattern of everything the recipe names."""
+    named: list[tuple[str, str | None, str]]
     if source.splits is None:
-        return [("path", None, pattern) for pattern in _listed(source.path)]
-    return [(f"splits.{split}", split, pattern) for split, given in source.splits.items() for pattern in _listed(given)]
+        named = [("path", None, pattern) for pattern in _listed(source.path)]
+    else:
+        given = source.splits.items()
+        named = [(f"splits.{split}", split, pattern) for split, its in given for pattern in _listed(its)]
+    folder = "" if source.folder is None else f"{source.folder.rstrip('/')}/"
+    return [(key, split, f"{folder}{pattern}") for key, split, pattern in named]
 
 
 def _listed(given: str | list[str] | None) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 from pipeline.data.sources.batches import BYTES, ROWS, Batch, Fault
@@ -40,17 +42,87 @@ def read_json_lines(blocks: Iterator[Block], address: str) -> Iterator[Batch]:
         yield pile.batch()
 
 
-def read_text(blocks: Iterator[Block], document: str, column: str, address: str) -> Iterator[Batch]:
-    """Yield the documents of a plain text file: its lines, its blocks between blank lines, or the whole of it."""
-    pile = _Pile(column)
+def read_text(
+    blocks: Iterator[Block], document: str, column: str, address: str, pattern: str | None = None
+) -> Iterator[Batch]:
+    """Yield the documents of a plain text file: its lines, its blocks between blank lines, or the whole of it.
+
+    With a `pattern`, its named groups are the columns, and a document that it does not match is a fault.
+    """
+    expression = None if pattern is None else re.compile(pattern, re.DOTALL)
+    columns = [column] if expression is None else list(expression.groupindex)
+    pile = _Pile(*columns)
     lines = _lines(blocks, address)
     for number, text, fault in lines if document == "line" else _documents(lines, document, address):
         if not text.strip():
             continue
-        pile.add(number, text, {} if fault else {column: text}, fault)
+        record = {column: text}
+        if expression and not fault:
+            match = expression.fullmatch(text)
+            record = match.groupdict() if match else {}
+            fault = None if match else f"malformed: it does not match {pattern} ({_file(address)}:{number})"
+        pile.add(number, text, {} if fault else record, fault)
         if pile.full():
             yield pile.batch()
-            pile = _Pile(column)
+            pile = _Pile(*columns)
+    if pile.numbers:
+        yield pile.batch()
+
+
+def read_aligned(blocks: dict[str, Iterator[Block]], text: str, addresses: dict[str, str]) -> Iterator[Batch]:
+    """Yield a row for each line of several files, by column; a line that is blank in the file of `text` is none.
+
+    Raises:
+        SourceError: a file has more lines than another.
+    """
+    pile = _Pile(*blocks)
+    files = [_lines(own, addresses[column]) for column, own in blocks.items()]
+    for lines in zip_longest(*files):
+        if None in lines:
+            column, other = (list(blocks)[lines.index(end)] for end in (None, next(filter(None, lines))))
+            number = next(filter(None, lines))[0]
+            raise SourceError(
+                f"{addresses[column]} ends before line {number} of {addresses[other]}; expected as many lines in each "
+                "of the aligned files, one for each row"
+            )
+        record = {column: line for column, (_, line, _) in zip(blocks, lines, strict=True)}
+        if record[text].strip():
+            fault = next((fault for _, _, fault in lines if fault), None)
+            pile.add(lines[0][0], record[text], {} if fault else record, fault)
+        if pile.full():
+            yield pile.batch()
+            pile = _Pile(*blocks)
+    if pile.numbers:
+        yield pile.batch()
+
+
+def read_conll(blocks: Iterator[Block], text: str, address: str) -> Iterator[Batch]:
+    """Yield the sentences of a file that has a word and its tags in each line, and blank lines between sentences.
+
+    Columns: `text`, the words; `column_2` and so on; and `tags`, the last; each with blanks between the words. Lines
+    that begin with `# ` or -DOCSTART- are none.
+    """
+    width, pile = 0, _Pile(text, "tags")
+    for number, sentence, cut in _documents(_lines(blocks, address), "block", address):
+        rows = [line.split() for line in sentence.split("\n") if not line.startswith(("# ", "-DOCSTART-"))]
+        if not rows:
+            continue
+        width = width or len(rows[0])
+        names = [text, *(f"column_{place}" for place in range(2, width)), "tags"]
+        odd = next((place for place, row in enumerate(rows) if len(row) != width or width < 2), None)
+        fault = cut
+        if odd is not None and not fault:
+            expected = max(2, width)
+            fault = f"malformed: {len(rows[odd])} fields, expected {expected} ({_file(address)}:{number + odd})"
+        record = (
+            {}
+            if fault
+            else {name: " ".join(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+        )
+        pile.add(number, sentence, record, fault)
+        if pile.full():
+            yield pile.batch()
+            pile = _Pile(*names)
     if pile.numbers:
         yield pile.batch()
 

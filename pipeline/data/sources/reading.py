@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pyarrow as pa
 
@@ -14,9 +14,9 @@ from pipeline.data.sources.batches import Batch, Place, to_table
 from pipeline.data.sources.columns import check_columns
 from pipeline.data.sources.delimited import read_delimited
 from pipeline.data.sources.files import File, find_files, several_files
-from pipeline.data.sources.line_formats import read_json_lines, read_text
+from pipeline.data.sources.line_formats import read_aligned, read_conll, read_json_lines, read_text
 from pipeline.data.sources.parquet import read_parquet
-from pipeline.data.sources.streams import blocks
+from pipeline.data.sources.streams import Block, blocks
 from pipeline.errors import SourceError
 
 LARGEST = 32 * 2**20
@@ -27,6 +27,7 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".txt": "text",
+    ".conll": "conll",
 }
 COMPRESSED = (".gz", ".zst")
 
@@ -101,13 +102,29 @@ def _batches(file: File, kind: str, source: FilesSource) -> Generator[Batch]:
         if kind == "parquet":
             yield from read_parquet(stream, _wanted(source), file.address)
             return
-        lines = blocks(stream, file.address)
+        lines = blocks(stream, file.address, source.encoding)
         if kind == "jsonl":
             yield from read_json_lines(lines, file.address)
+        elif kind == "conll":
+            yield from read_conll(lines, source.text, file.address)
+        elif kind == "text" and source.aligned:
+            yield from _aligned(file, lines, source)
         elif kind == "text":
-            yield from read_text(lines, source.document, source.text, file.address)
+            yield from read_text(lines, source.document, source.text, file.address, source.pattern)
         else:
-            yield from read_delimited(lines, kind, file.address)
+            yield from read_delimited(lines, kind, file.address, source.header)
+
+
+def _aligned(file: File, lines: Iterator[Block], source: FilesSource) -> Iterator[Batch]:
+    """Yield the rows of a file and of those beside it."""
+    with ExitStack() as open_files:
+        read, addresses = {source.text: lines}, {source.text: file.address}
+        for column, other in file.beside.items():
+            open_files.enter_context(other.watched())
+            stream = open_files.enter_context(other.open())
+            read[column] = blocks(stream, other.address, source.encoding)
+            addresses[column] = other.address
+        yield from read_aligned(read, source.text, addresses)
 
 
 def _wanted(source: Columns) -> list[str] | None:
@@ -131,6 +148,8 @@ def _cut(table: pa.Table) -> Iterator[pa.Table]:
 def _format(name: str, source: FilesSource, file: File) -> str:
     if source.format != "auto":
         return source.format
+    if source.aligned or source.pattern:
+        return "text"
     base = file.name.rpartition("/")[2].partition("?")[0].lower()
     for suffix in COMPRESSED:
         base = base.removesuffix(suffix)
@@ -139,7 +158,7 @@ def _format(name: str, source: FilesSource, file: File) -> str:
         return kind
     raise SourceError(
         f"data.sources.{name}: the format of {file.address} does not show in its suffix {suffix!r}; expected one of "
-        f"{', '.join(FORMATS)}, or set data.sources.{name}.format to csv, tsv, jsonl, parquet or text"
+        f"{', '.join(FORMATS)}, or set data.sources.{name}.format to csv, tsv, jsonl, parquet, text or conll"
     )
 
 

@@ -39,8 +39,13 @@ class Block(NamedTuple):
     cut: bool = False
 
 
-def blocks(stream: io.BufferedReader, address: str) -> Iterator[Block]:
+def blocks(stream: io.BufferedReader, address: str, encoding: str = "auto") -> Iterator[Block]:
     """Yield the lines of a file.
+
+    Args:
+        stream: BufferedReader. Its bytes.
+        address: str. Of the file, for errors.
+        encoding: str. A codec; auto is what the first bytes show.
 
     Raises:
         SourceError: the file, at `address`, ends or breaks in the middle; the message names the line.
@@ -48,7 +53,7 @@ def blocks(stream: io.BufferedReader, address: str) -> Iterator[Block]:
     number = 1
     pending: list[bytes] = []
     waiting = 0  # bytes of the line whose end has not come, of which `pending` keeps at most about `LONGEST`
-    chunks = _chunks(stream)
+    chunks = _chunks(stream, encoding)
     while True:
         try:
             chunk = next(chunks, b"")
@@ -102,9 +107,16 @@ def _first_line(data: bytes) -> int:
     return len(line)
 
 
-def _chunks(stream: io.BufferedReader) -> Iterator[bytes]:
+def _chunks(stream: io.BufferedReader, encoding: str) -> Iterator[bytes]:
     """Yield the file's content as UTF-8, without a byte order mark."""
     content = _decompressed(stream)
+    if encoding != "auto":
+        decoder = codecs.getincrementaldecoder(encoding)()
+        while chunk := content.read1(CHUNK):
+            if text := decoder.decode(chunk):
+                yield text.encode("utf-8", "surrogatepass")
+        decoder.decode(b"", final=True)
+        return
     head = b""
     while len(head) < len(codecs.BOM_UTF8) and (more := content.read1(CHUNK)):
         head += more

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from pipeline.data.answers import faults
 from pipeline.data.stages.blocks import Plan
-from pipeline.data.stages.deal import UNSEEN, Deal, TaskRows
+from pipeline.data.stages.deal import UNSEEN, UNUSABLE, Deal, TaskRows
 from pipeline.data.text.splits import SPLITS
 from pipeline.data.tokens.shards import Shard, write_index
 from pipeline.errors import ValidationFailed
@@ -53,24 +54,28 @@ def assemble_task(
 
 
 def set_aside(plan: Plan, dealt: Deal, progress: Progress) -> Counter[str]:
-    """Write the rows whose label no training row has to quarantine.jsonl, say how many, and return them by task."""
+    """Write the rows that a task cannot use to quarantine.jsonl, say how many, and return them by task."""
     path, counts = plan.out / "quarantine.jsonl", Counter[str]()
     with path.open("w", encoding="utf-8") as file:
         for name, task in dealt.tasks.items():
             for block in plan.blocks:
-                rows = np.flatnonzero(dealt.of(task.splits, block) == UNSEEN)
+                rows = np.flatnonzero(np.isin(dealt.of(task.splits, block), (UNSEEN, UNUSABLE)))
                 if not len(rows):
                     continue
-                table = pq.read_table(plan.file("prepared", block, ".parquet"), columns=["row_id", "text"]).take(rows)
-                labels = [task.labels[code] for code in dealt.of(task.codes, block)[rows]]
+                columns = ["row_id", "text", task.data.label]
+                table = pq.read_table(plan.file("prepared", block, ".parquet"), columns=columns).take(rows)
+                reasons = faults(task.data, table[task.data.label].combine_chunks(), table["text"].combine_chunks())
                 places = [SPLITS[split] for split in dealt.of(dealt.splits, block)[rows]]
-                for row, label, split in zip(table.to_pylist(), labels, places, strict=True):
-                    reason = f"label {label!r} is in the {split} split but in no training row"
-                    entry = {"row_id": row["row_id"], "task": name, "reason": reason, "text": row["text"]}
+                for row, reason, split in zip(table.to_pylist(), reasons.to_pylist(), places, strict=True):
+                    unseen = f"label {row[task.data.label]!r} is in the {split} split but in no training row"
+                    entry = {"row_id": row["row_id"], "task": name, "reason": reason or unseen, "text": row["text"]}
                     file.write(json.dumps(entry, ensure_ascii=False) + "\n")
                 counts[name] += len(rows)
     if counts:
-        progress.say(f"{counts.total()} rows set aside because no training row has their label: {path}")
+        progress.say(
+            f"{counts.total()} rows set aside because no training row has their label, or because cleaning changed "
+            f"how many words they have: {path}"
+        )
     return counts
 
 
@@ -81,7 +86,7 @@ def check_splits(name: str, task: TaskRows) -> None:
         ValidationFailed: a split is empty, or the training rows carry fewer than two labels.
     """
     trained = task.trained()
-    if len(trained) < 2:
+    if task.data.kind != "regression" and len(trained) < 2:
         raise ValidationFailed(
             f"task {name!r} has {len(trained)} label in its training rows ({', '.join(trained) or 'none'}); "
             f"a classifier needs at least two. Check tasks.{name}.data.label and .where, or add data"

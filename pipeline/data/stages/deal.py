@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config import Preprocess, Split, TaskData
+from pipeline.data.answers import classes_of, faults, parse
 from pipeline.data.stages.blocks import Block, Plan
 from pipeline.data.text.duplicates import first_of_equal
 from pipeline.data.text.splits import SPLITS, TEST, TRAIN, assign_at
@@ -29,8 +30,9 @@ REMOVED = {
     NEAR_DUPLICATE: "near duplicate",
     HELD_OUT: "held out with its group",
 }
-# Of a task: not one of its rows, or a duplicate, or with a label that no training row has.
-ABSENT, REPEATED, UNSEEN = -1, -2, -3
+# Of a task: not one of its rows, or a duplicate, or with a label that no training row has, or one that, its text being
+# cleaned, can no longer be used.
+ABSENT, REPEATED, UNSEEN, UNUSABLE = -1, -2, -3, -4
 KEYS_PER_PART = 4_000_000
 
 
@@ -39,20 +41,38 @@ class TaskRows:
     """The rows of one task.
 
     Attributes:
+        data: TaskData. What the task's rows are.
         splits: (rows,) int8. Of all blocks' rows; negative where a row is not used.
-        codes: (rows,) int32. Number of the label in `labels`; -1 where there is none.
-        labels: list of str. In the order of first appearance.
-        conflicts: int. Texts that carry more than one label.
+        codes: (rows,) int32. Number of the answer in `labels`; -1 where there is none.
+        labels: list of str. Every answer as it stands in the source, in the order of first appearance.
+        conflicts: int. Texts that carry more than one answer.
     """
 
+    data: TaskData
     splits: np.ndarray
     codes: np.ndarray
     labels: list[str]
     conflicts: int = 0
 
     def trained(self) -> list[str]:
-        """Return the labels that training rows carry, sorted: the classes."""
-        return sorted(self.labels[code] for code in np.unique(self.codes[self.splits == TRAIN]))
+        """Return the classes or tags that training rows carry, sorted; of numbers none."""
+        trained = [self.labels[code] for code in np.unique(self.codes[self.splits == TRAIN])]
+        return sorted(pc.unique(classes_of(self._parsed(trained))).to_pylist())
+
+    def answerable(self) -> np.ndarray:
+        """Return which rows have an answer that can be learned, (rows,) bool: each class of it is a training row's."""
+        answers = self._parsed(self.labels)
+        if pa.types.is_floating(answers.type):
+            return self.codes >= 0
+        unknown = pc.invert(pc.is_in(classes_of(answers), pa.array(self.trained(), pa.string())))
+        counted = np.concatenate([[0], np.cumsum(unknown.to_numpy(zero_copy_only=False))])
+        sizes = pc.fill_null(pc.list_value_length(answers), 0) if pa.types.is_list(answers.type) else None
+        ends = np.arange(len(answers) + 1) if sizes is None else np.concatenate([[0], np.cumsum(sizes.to_numpy())])
+        able = np.diff(counted[ends]) == 0
+        return np.where(self.codes >= 0, able[self.codes], False)
+
+    def _parsed(self, labels: list[str]) -> pa.Array:
+        return parse(self.data, pa.array(labels, pa.string()))
 
     def counts(self) -> dict[str, int]:
         """Return how many rows each split has, and of what else there is how many."""
@@ -108,8 +128,7 @@ def deal(plan: Plan, config: Preprocess) -> Deal:
         _deduplicate(dealt, rows, keys)
     dealt.corpus[dealt.corpus == TEST] = HELD_OUT
     for task in dealt.tasks.values():
-        trained = np.unique(task.codes[task.splits == TRAIN])
-        task.splits[(task.splits > TRAIN) & ~np.isin(task.codes, trained)] = UNSEEN
+        task.splits[(task.splits > TRAIN) & ~task.answerable()] = UNSEEN
     return dealt
 
 
@@ -196,23 +215,29 @@ def _alone(plan: Plan, block: Block) -> np.ndarray:
 
 
 def _task_rows(plan: Plan, dealt: Deal, data: TaskData) -> TaskRows:
-    task = TaskRows(np.full_like(dealt.splits, ABSENT), np.full(len(dealt.splits), -1, np.int32), [])
+    task = TaskRows(data, np.full_like(dealt.splits, ABSENT), np.full(len(dealt.splits), -1, np.int32), [])
     numbers: dict[str, int] = {}
     for block in plan.blocks:
         if block.source != data.source:
             continue
         columns = list(dict.fromkeys(["row_id", "text", data.label, *data.where]))
         table = pq.read_table(plan.file("prepared", block, ".parquet"), columns=columns)
-        used = pc.and_(pc.is_valid(table[data.label]), pc.not_equal(pc.utf8_trim_whitespace(table["text"]), ""))
+        texts, labels = table["text"].combine_chunks(), table[data.label].combine_chunks()
+        chosen = pc.not_equal(pc.utf8_trim_whitespace(texts), "")
         for column, value in data.where.items():
-            used = pc.and_(used, pc.fill_null(pc.equal(table[column], value), False))
-        coded = table[data.label].combine_chunks().dictionary_encode()
+            chosen = pc.and_(chosen, pc.fill_null(pc.equal(table[column].combine_chunks(), value), False))
+        sound = pc.is_null(faults(data, labels, texts))
+        used = pc.and_(chosen, sound)
+        coded = pc.fill_null(labels, "").dictionary_encode()
         known = [numbers.setdefault(label, len(numbers)) for label in coded.dictionary.to_pylist()]
-        mask = used.to_numpy()
+        mask = used.to_numpy(zero_copy_only=False)
         codes = np.array(known, np.int32)[coded.indices.to_numpy(zero_copy_only=False)[mask].astype(np.int64)]
         dealt.of(task.codes, block)[mask] = codes
         dealt.of(task.splits, block)[mask] = dealt.of(dealt.splits, block)[mask]
-    if not numbers:
+        if data.kind == "tagging":
+            lost = pc.and_(chosen, pc.invert(sound)).to_numpy(zero_copy_only=False)
+            dealt.of(task.splits, block)[lost] = UNUSABLE
+    if not (task.codes >= 0).any():
         raise SourceError(f"no row of source {data.source!r} has a value in column {data.label!r}; name another label")
     task.labels = list(numbers)
     return task

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.config import Preprocess
+from pipeline.config import Preprocess, TaskData
+from pipeline.data.answers import parse, words_of
 from pipeline.data.stages.blocks import Block, Plan
 from pipeline.data.stages.deal import REMOVED
 from pipeline.data.text.splits import SPLITS, TRAIN, VALIDATION
@@ -28,6 +29,7 @@ from pipeline.data.tokens.packing import cut, pack
 from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.shards import write_shards
 from pipeline.data.tokens.tokenizer import load_tokenizer
+from pipeline.data.tokens.words import WordEncoder
 
 PART = ("row_id", "text", "text_pair", "label", "group")
 
@@ -60,8 +62,8 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
         shards = written["tasks"][name] = {}
         for split, split_name in enumerate(SPLITS):
             rows = np.flatnonzero(fates == split)
-            _write_part(table, rows, data.label, plan.work / "parts" / name / split_name / f"{block.name}.parquet")
-            kept = documents.truncated(rows, config.sequence_length)
+            _write_part(table, rows, data, plan.work / "parts" / name / split_name / f"{block.name}.parquet")
+            kept = documents.of_task(data, rows, config.sequence_length)
             shards[split_name] = packing.write(kept, plan.out / "tasks" / name / split_name, segments)
             written["rows"][f"{name}/{split_name}"] = len(rows)
     _write_removed(table, corpus, plan.out / "removed" / f"{block.name}.parquet")
@@ -91,6 +93,12 @@ class _Documents:
         whole = self.whole(rows)
         return whole.slices(whole.offsets[:-1], np.minimum(whole.lengths, length))
 
+    def of_task(self, data: TaskData, rows: np.ndarray, length: int) -> Ragged:
+        """Return the documents that a task learns from, cut off."""
+        if data.kind == "tagging":
+            return WordEncoder(self.encoder).encode(self.texts.take(rows), length).documents
+        return self.truncated(rows, length)
+
     def _encode(self, rows: np.ndarray, length: int | None = None) -> Ragged:
         pairs = None if self.pairs is None else self.pairs.take(rows)
         return self.encoder.encode(self.texts.take(rows), pairs, length)
@@ -111,8 +119,13 @@ class _Packing:
         return [asdict(shard) for shard in write_shards(packed, folder, self.block.number, self.config.rows_per_shard)]
 
 
-def _write_part(table: pa.Table, rows: np.ndarray, label: str, path: Path) -> None:
-    part = pa.table({name: table[label if name == "label" else name] for name in PART}).take(rows)
+def _write_part(table: pa.Table, rows: np.ndarray, data: TaskData, path: Path) -> None:
+    table = table.take(rows)
+    columns = {name: table[name] for name in PART if name != "label"}
+    columns["label"] = parse(data, table[data.label].combine_chunks())
+    if data.kind == "tagging":
+        columns["words"] = pa.array([words_of(text) for text in table["text"].to_pylist()], pa.list_(pa.string()))
+    part = pa.table(columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(part, path)
 

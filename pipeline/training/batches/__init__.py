@@ -5,7 +5,7 @@ the data carries weight 0.
 """
 
 from pipeline.training.batches.causal import CausalBatches
-from pipeline.training.batches.labelled import LabelledBatches
+from pipeline.training.batches.labelled import LabelledBatches, TaggedBatches
 from pipeline.training.batches.masked import MaskedBatches
 from pipeline.training.batches.order import Batch, Batches, BatchShape, CorpusBatches, shuffled_rows
 from pipeline.training.batches.spans import SpanBatches
@@ -19,5 +19,6 @@ __all__ = [
     "LabelledBatches",
     "MaskedBatches",
     "SpanBatches",
+    "TaggedBatches",
     "shuffled_rows",
 ]

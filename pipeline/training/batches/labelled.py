@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.data.tokens.packing import PackedRows
+from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.training.batches.order import Batch, BatchShape, describe_rows, shuffled_rows
 
 
 @dataclass(frozen=True)
 class LabelledBatches:
-    """Packed rows with the class of every segment.
+    """Packed rows with the answer to every segment.
 
     Attributes:
         rows: ShardedRows. A task's split.
-        labels: (documents,) int32. Class of each document.
+        labels: (documents, ...). Answer to each document: a class, a number, or which classes.
         segments_per_row: int. Width of targets; at least that of `rows`.
         shape: BatchShape. Rows per update and per forward pass.
         seed: int. Of the order.
@@ -31,7 +33,7 @@ class LabelledBatches:
     seed: int
 
     def batch(self, step: int) -> Batch:
-        """Return token_ids, segment_ids (.., seq) and targets, weights (.., segments_per_row)."""
+        """Return token_ids, segment_ids (.., seq), weights (.., segments_per_row) and targets (.., the same, ...)."""
         numbers = self._numbers(step)[self.shape.positions]
         return self._label(numbers, np.ones(len(numbers), bool))
 
@@ -50,12 +52,34 @@ class LabelledBatches:
 
     def _label(self, numbers: np.ndarray, counted: np.ndarray) -> Batch:
         rows = self.rows.take(numbers)
-        spare = self.segments_per_row - rows.documents.shape[1]
-        documents = np.pad(rows.documents, ((0, 0), (0, spare)), constant_values=-1)
+        targets, weights = self._answers(rows)
         batch = {
             "token_ids": rows.token_ids.astype(np.int32),
             "segment_ids": rows.segment_ids.astype(np.int32),
-            "targets": np.where(documents >= 0, self.labels[documents], 0).astype(np.int32),
-            "weights": ((documents >= 0) & counted[:, None]).astype(np.float32),
+            "targets": targets,
+            "weights": weights * counted[:, None].astype(np.float32),
         }
         return {name: self.shape.fold(array) for name, array in batch.items()}
+
+    def _answers(self, rows: PackedRows) -> tuple[np.ndarray, np.ndarray]:
+        spare = self.segments_per_row - rows.documents.shape[1]
+        documents = np.pad(rows.documents, ((0, 0), (0, spare)), constant_values=-1)
+        targets = self.labels[documents]
+        targets[documents < 0] = 0
+        return targets, (documents >= 0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class TaggedBatches(LabelledBatches):
+    """Packed rows with the tag of every word, at its first token.
+
+    Attributes:
+        tags: Ragged. For each token of each document the number of its tag; -1 where none is asked for.
+    """
+
+    tags: Ragged
+
+    def _answers(self, rows: PackedRows) -> tuple[np.ndarray, np.ndarray]:
+        tags = np.full(rows.token_ids.shape, -1, np.int32)  # (rows, seq)
+        tags[rows.segment_ids > 0] = self.tags.take(rows.documents[rows.documents >= 0]).values
+        return np.maximum(tags, 0), (tags >= 0).astype(np.float32)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Reference:
 
     Attributes:
         rows: int.
-        labels: dict of str to int. Rows of each.
+        labels: dict of str to int. Rows of each or, of tags, words; of numbers, those in each of ten ranges.
         lengths: list of [characters, rows]. Rising; at most LENGTHS of them, each with the rows up to it.
         words: int. Words in all.
         expected_unknown: float. Share of unknown words that new texts of the same kind would have.
@@ -44,17 +44,19 @@ class Reference:
         times: (n,) uint32. How often each occurs.
         buckets: (features,) uint16. The sampled texts' features, text after text.
         ends: (texts,) int64. Where the features of each text end.
+        numbers: list of [number, rows]. As `lengths`, of the answers that are numbers.
     """
 
     rows: int
     labels: dict[str, int]
-    lengths: list[list[int]]
+    lengths: list[list[float]]
     words: int
     expected_unknown: float
     known: np.ndarray
     times: np.ndarray
     buckets: np.ndarray
     ends: np.ndarray
+    numbers: list[list[float]] = field(default_factory=list)
 
 
 ARRAYS = ("known", "times", "buckets", "ends")
@@ -65,9 +67,10 @@ def make_reference(profile: Profile, labels: Labels) -> Reference:
     buckets, ends = features(profile.sample.texts)
     known, times = _hashed(profile.lexicon)
     return Reference(
-        rows=sum(labels.counts.values()),
-        labels=dict(sorted(labels.counts.items())),
+        rows=labels.rows,
+        labels=labels.statistics()["labels"],
         lengths=_thinned(profile.characters),
+        numbers=_thinned(labels.numbers),
         words=profile.lexicon.words,
         expected_unknown=round(profile.lexicon.expected_unknown, 6),
         known=known,
@@ -131,11 +134,11 @@ def _hashed(lexicon: Lexicon) -> tuple[np.ndarray, np.ndarray]:
     return known, np.minimum(times, 2**32 - 1).astype(np.uint32)
 
 
-def _thinned(histogram: Mapping[int, int]) -> list[list[int]]:
+def _thinned(histogram: Mapping[Any, int]) -> list[list[float]]:
     """Return [value, rows] of a histogram, neighbours put together until LENGTHS are left."""
     values = sorted(histogram)
     least = sum(histogram.values()) / LENGTHS if len(values) > LENGTHS else 0
-    found: list[list[int]] = []
+    found: list[list[float]] = []
     rows = 0
     for value in values:
         rows += histogram[value]

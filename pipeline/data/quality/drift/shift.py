@@ -19,15 +19,15 @@ def label_shift(before: Mapping[str, int], now: Mapping[str, int]) -> float:
     return sum(abs(now.get(label, 0) / total - before.get(label, 0) / then) for label in labels) / 2
 
 
-def length_shift(before: Sequence[Sequence[int]], now: Sequence[Sequence[int]]) -> float:
-    """Return the Kolmogorov-Smirnov distance of two histograms of [characters, rows]: the widest gap of the shares."""
+def number_shift(before: Sequence[Sequence[float]], now: Sequence[Sequence[float]]) -> float:
+    """Return the Kolmogorov-Smirnov distance of two histograms of [number, rows]: the widest gap of the shares."""
     places = np.union1d([value for value, _ in before], [value for value, _ in now])
     return float(np.abs(cumulative(before, places) - cumulative(now, places)).max())
 
 
-def cumulative(histogram: Sequence[Sequence[int]], places: np.ndarray) -> np.ndarray:
+def cumulative(histogram: Sequence[Sequence[float]], places: np.ndarray) -> np.ndarray:
     """Return the share of rows up to each place, (places,)."""
-    values, rows = np.array(histogram, np.int64).T
+    values, rows = np.array(histogram, np.float64).T
     shares = np.concatenate([[0.0], np.cumsum(rows) / rows.sum()])
     found: np.ndarray = shares[np.searchsorted(values, places, side="right")]
     return found

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.data.answers import classes_of
 from pipeline.data.quality.figures import words
 from pipeline.data.quality.figures.lengths import length_ranges, merge_counts, quantiles
 from pipeline.data.quality.figures.spool import Spool, group_starts, hash_strings
@@ -149,27 +151,40 @@ class Profile:
 
 
 class Labels:
-    """The labels of a task's rows, and the texts that carry several."""
+    """The answers of a task's rows, and the texts that carry several.
+
+    Attributes:
+        rows: int. All.
+        counts: dict of str to int. Rows of each class or, of tags, words.
+        numbers: dict of float to int. Rows of each number, to four digits.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.rows = 0
         self.counts: dict[str, int] = {}
+        self.numbers: dict[float, int] = {}
         self.codes: dict[str, int] = {}
         self.too_many = False
         self.texts = Spool(folder / "labels", [("label", "u4")])
 
-    def add(self, chunk: Chunk, rows: np.ndarray, labels: pa.ChunkedArray) -> None:
-        """Count the rows of a chunk that the mask selects; their `labels` (rows,) are not null."""
-        encoded = labels.filter(pa.array(rows)).combine_chunks().dictionary_encode()
+    def add(self, texts: np.ndarray, labels: pa.Array, answers: pa.Array) -> None:
+        """Count rows: the hashes of their `texts`, their labels as they stand in the source, and what these mean."""
+        self.rows += len(labels)
+        encoded = pc.fill_null(labels, "").dictionary_encode()
         found, indices = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-        times = np.bincount(indices, minlength=len(found)).tolist()
-        for label, count in zip(found, times, strict=True):
-            if len(self.codes) == MOST_LABELS and label not in self.codes:
-                self.too_many = True
-                continue
-            self.codes.setdefault(label, len(self.codes))
-            self.counts[label] = self.counts.get(label, 0) + count
+        for label in found:
+            if len(self.codes) < MOST_LABELS:
+                self.codes.setdefault(label, len(self.codes))
         codes = np.array([self.codes.get(label, MOST_LABELS) for label in found], np.uint32)
-        self.texts.add(chunk.hashes[rows], label=codes[indices] if len(found) else np.empty(0, np.uint32))
+        self.texts.add(texts, label=codes[indices] if len(found) else np.empty(0, np.uint32))
+        for value in pc.value_counts(classes_of(answers)).to_pylist():
+            if len(self.counts) == MOST_LABELS and value["values"] not in self.counts:
+                self.too_many = True
+            else:
+                self.counts[value["values"]] = self.counts.get(value["values"], 0) + value["counts"]
+        for number in answers.to_pylist() if pa.types.is_floating(answers.type) else ():
+            rounded = float(f"{number:.4g}")
+            self.numbers[rounded] = self.numbers.get(rounded, 0) + 1
 
     def conflicts(self) -> tuple[int, int]:
         """Return how many different texts there are, and how many of them carry more than one label."""
@@ -185,15 +200,22 @@ class Labels:
     def statistics(self) -> dict[str, Any]:
         """Return the figures as JSON, labels in order."""
         texts, several = self.conflicts()
-        rows = sum(self.counts.values())
-        ordered = dict(sorted(self.counts.items()))
+        ordered = ranges(self.numbers) if self.numbers else dict(sorted(self.counts.items()))
+        total = max(1, sum(ordered.values()))
         return {
-            "rows": rows,
+            "rows": self.rows,
             "distinct_texts": texts,
             "texts_with_several_labels": several,
             "labels": ordered,
-            "shares": {label: round(count / rows, 6) for label, count in ordered.items()},
+            "shares": {label: round(count / total, 6) for label, count in ordered.items()},
         }
+
+
+def ranges(numbers: Mapping[float, int], parts: int = 10) -> dict[str, int]:
+    """Return how many of the numbers, each with its count, lie in each of so many equal ranges."""
+    counts, edges = np.histogram(list(numbers), parts, weights=list(numbers.values()))
+    names = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
+    return dict(zip(names, counts.astype(int).tolist(), strict=True))
 
 
 def kinds(labels: Iterable[str]) -> list[list[str]]:

@@ -212,3 +212,90 @@ def test_content_hash_needs_no_heavy_import():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_file_in_an_encoding_that_is_named(tmp_path):
+    path = write(tmp_path / "rows.csv", "text,label\ncafé,1\n".encode("latin-1"))
+    assert read(path, encoding="latin-1")["text"].tolist() == ["café"]
+    assert "not UTF-8" in read(path)["fault"][0]
+
+
+def test_a_table_without_a_header(tmp_path):
+    path = write(tmp_path / "rows.tsv", "1\tgood\tfine words\n2\tbad\tother words\n")
+    frame = read(path, header=["id", "label", "text"])
+    assert frame[["row_id", "id", "label", "text"]].values.tolist() == [
+        ["s:1", "1", "good", "fine words"],
+        ["s:2", "2", "bad", "other words"],
+    ]
+    assert "3 fields, the header has 2" in read(path, header=["label", "text"])["fault"][0]
+
+
+def test_lines_are_taken_apart_by_a_pattern(tmp_path):
+    path = write(tmp_path / "questions.txt", "NUM:date When ?\nno colon\n\nLOC:city Where is it ?\n")
+    frame = read(path, pattern=r"(?P<coarse>\w+):(?P<fine>\w+) (?P<text>.*)")
+    assert frame["coarse"].tolist()[::2] == ["NUM", "LOC"]
+    assert frame["coarse"].isna().tolist() == [False, True, False]
+    assert frame["text"].tolist() == ["When ?", "no colon", "Where is it ?"]
+    assert "does not match" in frame["fault"][1]
+    assert "questions.txt:2" in frame["fault"][1]
+
+
+def test_files_whose_lines_belong_together(tmp_path):
+    write(tmp_path / "train" / "seq.in", "play it\n\nstop\n")
+    write(tmp_path / "train" / "seq.out", "O O\n\nO\n")
+    write(tmp_path / "train" / "label", "Play\n\nStop\n")
+    keys = {"aligned": {"tags": "seq.out", "intent": "label"}}
+    frame = read(tmp_path / "train" / "seq.in", **keys)
+    assert frame[["row_id", "text", "tags", "intent"]].values.tolist() == [
+        ["s:1", "play it", "O O", "Play"],
+        ["s:3", "stop", "O", "Stop"],
+    ]
+    before = source_content("s", source(tmp_path / "train" / "seq.in", **keys))
+    write(tmp_path / "train" / "label", "Play\n\nPause\n")
+    assert source_content("s", source(tmp_path / "train" / "seq.in", **keys)) != before
+    write(tmp_path / "train" / "label", "Play\n")
+    with pytest.raises(SourceError, match=r"label ends before line 2 of .*seq.in; expected as many lines"):
+        read(tmp_path / "train" / "seq.in", **keys)
+
+
+def test_a_suffix_names_the_aligned_file(tmp_path):
+    write(tmp_path / "train.en", "a dog\n")
+    write(tmp_path / "train.de", "ein Hund\n")
+    frame = read(tmp_path / "train.en", aligned={"german": ".de"})
+    assert frame[["text", "german"]].values.tolist() == [["a dog", "ein Hund"]]
+    with pytest.raises(SourceError, match=r"aligned.french is '.fr', and there is no file .*train.fr"):
+        read(tmp_path / "train.en", aligned={"french": ".fr"})
+
+
+def test_sentences_with_a_word_and_its_tags_a_line(tmp_path):
+    content = "-DOCSTART- X O\n\nEU NNP B-ORG\nrejects VB O\n\nPeter NNP\n\n\nBonn NNP B-LOC\n"
+    frame = read(write(tmp_path / "train.conll", content))
+    assert frame[["row_id", "text", "column_2", "tags"]].values.tolist()[::2] == [
+        ["s:3", "EU rejects", "NNP VB", "B-ORG O"],
+        ["s:9", "Bonn", "NNP", "B-LOC"],
+    ]
+    assert "2 fields, expected 3 (train.conll:6)" in frame["fault"][1]
+
+
+def test_words_in_a_list_are_a_text(tmp_path):
+    lines = [{"text": ["EU", "rejects"], "tags": ["B-ORG", "O"]}, {"text": '["a" or "b"]'}, {"text": "[a]"}]
+    frame = read(write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, lines))))
+    assert frame["text"].tolist() == ["EU rejects", '["a" or "b"]', "[a]"]
+    assert frame["tags"][0] == '["B-ORG", "O"]'
+    pq.write_table(pa.table({"text": [["EU", "rejects"]]}), tmp_path / "rows.parquet")
+    assert read(tmp_path / "rows.parquet")["text"].tolist() == ["EU rejects"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"encoding": "latin-0"}, "encoding is 'latin-0'; expected a codec"),
+        ({"pattern": "("}, "pattern is no regular expression"),
+        ({"pattern": "(?P<label>.)"}, r"pattern names the columns \['label'\]; expected 'text'"),
+        ({"format": "csv", "pattern": "(?P<text>.)"}, "pattern is of the format text, and format is csv"),
+        ({"aligned": {"a": ".b"}, "document": "block"}, "aligned needs a line for each row"),
+    ],
+)
+def test_keys_that_do_not_fit_are_refused(keys, message):
+    with pytest.raises(ValueError, match=message):
+        FilesSource(path="rows", **keys)

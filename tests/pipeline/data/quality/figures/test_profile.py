@@ -73,7 +73,7 @@ def test_too_many_labels_are_not_all_remembered(tmp_path, monkeypatch):
     monkeypatch.setattr(profile, "MOST_LABELS", 3)
     labels = Labels(tmp_path)
     for names in (["a", "b", "a"], ["c", "d", "a"]):
-        labels.add(chunk(["t", "t", "u"]), everything(names), pa.chunked_array([names]))
+        labels.add(chunk(["t", "t", "u"]).hashes, pa.array(names), pa.array(names))
     assert labels.counts == {"a": 3, "b": 1, "c": 1}
     assert labels.too_many
     assert labels.conflicts() == (2, 1)

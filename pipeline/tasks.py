@@ -1,0 +1,175 @@
+"""What fine-tuning learns for each kind of task: its batches, its model, its loss.
+
+| kind           | answer                | head                               | loss                             |
+|----------------|-----------------------|------------------------------------|----------------------------------|
+| classification | one class of a text   | mean of its states, softmax        | cross-entropy                    |
+| multi_label    | any of the classes    | the same, a sigmoid for each class | binary cross-entropy             |
+| regression     | a number              | the same, one number               | squared error over the variance  |
+| tagging        | a class for each word | state of the word's first piece    | cross-entropy                    |
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models.backbones import Backbone
+from models.classifier import SegmentClassifier, SegmentRegressor, TokenClassifier
+from models.objectives import segment_label_sets, segment_labels, segment_values
+from pipeline.config import Finetune
+from pipeline.data.tokens.encode import TextEncoder
+from pipeline.data.tokens.ragged import Ragged
+from pipeline.data.tokens.shards import ShardedRows
+from pipeline.data.tokens.tokenizer import load_tokenizer
+from pipeline.data.tokens.words import WordEncoder
+from pipeline.training.batches import BatchShape, LabelledBatches, TaggedBatches
+from pipeline.training.steppers import Objective
+
+
+class LabelledTask(ABC):
+    """A task's rows as they are learned from.
+
+    Args:
+        tokens: Path. The artifact of `preprocess`.
+        name: str. The task.
+
+    Attributes:
+        labels: list of str. The classes or tags; of numbers none.
+        splits: dict of str to ShardedRows. Packed rows of train and validation.
+        segments: int. Most texts in a row.
+    """
+
+    def __init__(self, tokens: Path, name: str) -> None:
+        self.tokens = tokens
+        self.folder = tokens / "tasks" / name
+        self.labels: list[str] = json.loads((self.folder / "labels.json").read_text())
+        self.splits = {split: ShardedRows(self.folder / split) for split in ("train", "validation")}
+        self.segments = max(rows.segments_per_row for rows in self.splits.values())
+
+    def batches(self, split: str, shape: BatchShape, seed: int) -> LabelledBatches:
+        """Return the batches of a split."""
+        return LabelledBatches(self.splits[split], self.answers(split), self.segments, shape, seed)
+
+    @abstractmethod
+    def answers(self, split: str) -> np.ndarray:
+        """Return what each text of a split is to be answered with, (texts, ...)."""
+
+    @abstractmethod
+    def model(self, encoder: Backbone, dropout: float) -> keras.Model:
+        """Return the model, not built."""
+
+    @abstractmethod
+    def objective(self, config: Finetune) -> Objective:
+        """Return what is minimised."""
+
+    def column(self, split: str, name: str = "label") -> pa.Array:
+        """Return a column of a split's rows."""
+        return pq.read_table(self.folder / f"{split}.parquet", columns=[name])[name].combine_chunks()
+
+    def numbers(self, labels: pa.Array) -> np.ndarray:
+        """Return the number of each label, (n,) int32."""
+        found: np.ndarray = pc.index_in(labels, pa.array(self.labels, pa.string())).to_numpy(zero_copy_only=False)
+        return found.astype(np.int32)
+
+
+class ClassificationTask(LabelledTask):
+    """One class for each text."""
+
+    def answers(self, split: str) -> np.ndarray:
+        """Return the class of each text, (texts,) int32."""
+        return self.numbers(self.column(split))
+
+    def model(self, encoder: Backbone, dropout: float) -> keras.Model:
+        """Return the model, not built."""
+        return SegmentClassifier(encoder, len(self.labels), self.segments, dropout=dropout)
+
+    def objective(self, config: Finetune) -> Objective:
+        """Return cross-entropy."""
+        return partial(segment_labels, label_smoothing=config.label_smoothing, z_loss=config.z_loss)
+
+
+class MultiLabelTask(ClassificationTask):
+    """Any number of classes for each text."""
+
+    def answers(self, split: str) -> np.ndarray:
+        """Return which classes each text has, (texts, classes) uint8."""
+        column = self.column(split)
+        sets = np.zeros((len(column), len(self.labels)), np.uint8)
+        sets[np.repeat(np.arange(len(column)), pc.list_value_length(column)), self.numbers(column.flatten())] = 1
+        return sets
+
+    def objective(self, config: Finetune) -> Objective:
+        """Return binary cross-entropy."""
+        return partial(segment_label_sets, label_smoothing=config.label_smoothing)
+
+
+class RegressionTask(LabelledTask):
+    """A number for each text."""
+
+    def answers(self, split: str) -> np.ndarray:
+        """Return the number of each text, (texts,) float32."""
+        values: np.ndarray = self.column(split).to_numpy().astype(np.float32)
+        return values
+
+    @property
+    def scale(self) -> float:
+        """The spread of the training answers, and the unit of the loss."""
+        return float(self.column("train").to_numpy().std()) or 1.0
+
+    def model(self, encoder: Backbone, dropout: float) -> keras.Model:
+        """Return the model, not built."""
+        mean = float(self.column("train").to_numpy().mean())
+        return SegmentRegressor(encoder, mean, self.scale, self.segments, dropout=dropout)
+
+    def objective(self, config: Finetune) -> Objective:  # noqa: ARG002 (nothing of it is about numbers)
+        """Return the squared error over the variance of the training answers."""
+        return partial(segment_values, scale=self.scale)
+
+
+class TaggingTask(LabelledTask):
+    """A class for each word."""
+
+    def batches(self, split: str, shape: BatchShape, seed: int) -> TaggedBatches:
+        """Return the batches of a split."""
+        tags = self._tags(split)
+        return TaggedBatches(self.splits[split], np.empty(0), self.segments, shape, seed, tags)
+
+    def answers(self, split: str) -> np.ndarray:
+        """Return the tags of all words of all texts, one after the other, (words,) int32."""
+        return self.numbers(self.column(split).flatten())
+
+    def model(self, encoder: Backbone, dropout: float) -> keras.Model:
+        """Return the model, not built."""
+        return TokenClassifier(encoder, len(self.labels), dropout=dropout)
+
+    def objective(self, config: Finetune) -> Objective:
+        """Return cross-entropy."""
+        return partial(segment_labels, label_smoothing=config.label_smoothing, z_loss=config.z_loss)
+
+    def _tags(self, split: str) -> Ragged:
+        """Return for each token of each text the number of the tag that it is asked for, -1 where there is none."""
+        encoder = WordEncoder(TextEncoder(load_tokenizer(self.tokens / "tokenizer.json")))
+        encoded = encoder.encode(self.column(split, "text"), self.splits[split].sequence_length)
+        tags = np.full(len(encoded.documents.values), -1, np.int32)
+        kept = encoded.starts.lengths  # words of each text
+        first = np.concatenate([[0], np.cumsum(pc.list_value_length(self.column(split)).to_numpy())])[:-1]
+        words = Ragged(self.answers(split), np.array([0])).slices(first, kept)
+        places = encoded.starts.values + np.repeat(encoded.documents.offsets[:-1], kept)
+        tags[places] = words.values
+        return Ragged(tags, encoded.documents.offsets)
+
+
+KINDS: dict[str, type[LabelledTask]] = {
+    "classification": ClassificationTask,
+    "multi_label": MultiLabelTask,
+    "regression": RegressionTask,
+    "tagging": TaggingTask,
+}
