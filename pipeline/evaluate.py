@@ -19,7 +19,7 @@ from pipeline.errors import TradewindError
 from pipeline.judge.names import TUNED
 from pipeline.judge.predictions import pairs_of, predict, read_split, write_predictions
 from pipeline.judge.prose import figures
-from pipeline.judge.slices import with_slices
+from pipeline.judge.slices import with_columns, with_slices
 from pipeline.judge.worst import write_errors
 from pipeline.progress import Progress, SilentProgress
 
@@ -40,14 +40,17 @@ class EvaluateResult:
     unseen_rows: int
 
 
-def evaluate(recipe: Recipe, task: str, tokens: Path, model: Path, out: Path, progress: Progress) -> EvaluateResult:
+def evaluate(
+    recipe: Recipe, task: str, tokens: Path, model: Path, rows: Path, out: Path, progress: Progress
+) -> EvaluateResult:
     """Answer the test rows of a task with the bundle in `model`; write predictions.parquet, metrics.json, errors.json.
 
     Args:
-        recipe: `tasks.<task>.data.kind`, `.evaluate` and `.gate.max_milliseconds` are read.
+        recipe: `tasks.<task>.data.kind`, `.data.source`, `.evaluate` and `.gate.max_milliseconds` are read.
         task: name of the task.
         tokens: artifact folder of `preprocess`.
         model: bundle folder, of the candidate or of the champion.
+        rows: artifact folder of `validate`, for the columns that are sliced by.
         out: receives the files.
         progress: told the rows answered.
 
@@ -65,9 +68,10 @@ def evaluate(recipe: Recipe, task: str, tokens: Path, model: Path, out: Path, pr
             f"the model in {model} was trained for task {bundle.task!r}, but is to be judged on {task!r}; "
             f"expected a model of {task!r}: name another artifact, or train one with --task {task}"
         )
-    rows = with_slices(kind, test, read_split(tokens, task, "train"), section.evaluate)
+    whole = with_columns(test, rows, section.data.source, section.evaluate.slices)
+    sliced = with_slices(kind, whole, read_split(tokens, task, "train"), section.evaluate)
     tuned = dict(zip(bundle.labels, bundle.thresholds, strict=True)) if kind in TUNED else {}
-    predictions = predict(kind, rows, bundle.labels, answers_of(bundle, test, progress), tuned)
+    predictions = predict(kind, sliced, bundle.labels, answers_of(bundle, test, progress), tuned)
     cost = {"megabytes": megabytes(model), "milliseconds": None}
     if section.gate.max_milliseconds is not None:
         cost["milliseconds"] = milliseconds(bundle, test)

@@ -222,9 +222,10 @@ class Flow:
             if self._node("champion", task):  # an earlier try of this run met one that has been taken back since
                 self.store.runs.record(self.run_id, node, {"status": "absent"})
             return
-        tokens = self._made("preprocess", None)
+        tokens, rows = self._made("preprocess", None), self._made("validate", None)
         inputs = {
             "tokens": Input(tokens.path, tokens.content),
+            "rows": Input(rows.path, rows.content),
             "model": Input(champion.bundle, bundle_content(champion.bundle)),
         }
         with self._recorded(node):

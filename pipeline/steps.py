@@ -90,8 +90,8 @@ GRAPH = {
         Step("baseline", ("seed", KIND), {"tokens": "preprocess"}),
         Step(
             "evaluate",
-            ("tasks.{task}.evaluate", "tasks.{task}.gate.max_milliseconds", KIND),
-            {"tokens": "preprocess", "model": "finetune"},
+            ("tasks.{task}.evaluate", "tasks.{task}.gate.max_milliseconds", "tasks.{task}.data.source", KIND),
+            {"tokens": "preprocess", "model": "finetune", "rows": "validate"},
             uses=("runtime.backend",),
         ),
         Step(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.config import Evaluate
+from pipeline.data.rows import read_rows, row_columns, row_files
 from pipeline.errors import SourceError
 from pipeline.judge.bootstrap import resample
 from pipeline.judge.kinds import Predictions
@@ -20,24 +22,55 @@ VALUES = 20
 OTHER = "(other values)"
 
 
+def with_columns(rows: pd.DataFrame, validated: Path, source: str, columns: list[str]) -> pd.DataFrame:
+    """Return the rows with columns of their source beside the contract's.
+
+    Args:
+        rows: as `read_split` gives them.
+        validated: artifact folder of `validate`, which has every column of every row.
+        source: name of the rows' source.
+        columns: which of them.
+
+    Raises:
+        SourceError: the source has no such column.
+
+    """
+    if not columns:
+        return rows
+    files = row_files(validated / "rows", source)
+    known = row_columns(files)
+    if missing := [column for column in columns if column not in known]:
+        raise SourceError(
+            f"evaluate.slices names the column {missing[0]!r}, which source {source!r} does not have; it has "
+            f"{', '.join(map(repr, known))}: correct the name"
+        )
+    wanted = set(rows["row_id"])
+    parts = []
+    for file in files:
+        table = read_rows(file, tuple(dict.fromkeys(["row_id", *columns]))).to_pandas()
+        parts.append(table[table["row_id"].isin(wanted)])
+    found = pd.concat(parts).set_index("row_id").reindex(rows["row_id"])
+    return rows.assign(**{column: found[column].to_numpy() for column in columns if column not in rows})
+
+
 def with_slices(kind: str, rows: pd.DataFrame, train: pd.DataFrame, config: Evaluate) -> pd.DataFrame:
     """Return the contract's columns of the test rows, and for each dimension `slice.<dimension>` with each row's slice.
 
     Args:
         kind: name of the kind of task.
-        rows: the test rows, as `read_split` gives them.
+        rows: the test rows, as `with_columns` gives them.
         train: the training rows, which say what labels are rare.
         config: the task's `evaluate`.
 
     Raises:
-        SourceError: a column that `slices` names was not kept.
+        SourceError: the rows lack a column that `slices` names.
 
     """
-    kept = [column for column in rows if column not in CONTRACT]
+    kept = list(map(str, rows))
     if missing := [column for column in config.slices if column not in kept]:
         raise SourceError(
             f"evaluate.slices names the column {missing[0]!r}, which the rows do not have; they have "
-            f"{', '.join(map(repr, kept)) or 'no kept columns'}: correct the name, or have the source keep the column"
+            f"{', '.join(map(repr, kept)) or 'none to slice by'}: correct the name"
         )
     sliced = rows[[column for column in rows if column in CONTRACT]].copy()
     for column in config.slices:
@@ -50,7 +83,7 @@ def with_slices(kind: str, rows: pd.DataFrame, train: pd.DataFrame, config: Eval
 
 def _values(column: pd.Series[Any]) -> list[str]:
     """Return each row's value as text; values beyond the most frequent ones are one slice."""
-    texts = ["(none)" if pd.isna(value) else str(value) for value in column]
+    texts = [str(value) if isinstance(value, list) or not pd.isna(value) else "(none)" for value in column]
     frequent = {value for value, _ in Counter(texts).most_common(VALUES)}
     return [value if value in frequent else OTHER for value in texts]
 

@@ -27,7 +27,7 @@ def run(tmp_path, model, task="organ", **gate):
     out.mkdir()
     recipe = make_recipe(**gate)
     recipe = recipe.model_copy(update={"tasks": {task: recipe.tasks["organ"]}})
-    return evaluate(recipe, task, tmp_path, model, out, SilentProgress()), out
+    return evaluate(recipe, task, tmp_path, model, tmp_path / "validated", out, SilentProgress()), out
 
 
 def test_every_row_is_answered_as_the_bundle_answers_it(tmp_path, bundle) -> None:

@@ -100,11 +100,14 @@ def test_a_second_run_keeps_everything_and_a_refused_candidate_leaves_the_champi
 
     # What a gate refuses is published all the same when a person says why, and that is kept.
     strict = "tasks.kind.gate.thresholds={accuracy: 1.0}"
-    recipe = load_recipe(tiny_recipe, [strict, "tasks.kind.finetune.epochs=3"])
+    recipe = load_recipe(tiny_recipe, [strict, "tasks.kind.finetune.epochs=3", "tasks.kind.evaluate.slices=[place]"])
     flow = Flow.create(recipe, tiny_recipe, Settings(workspace=workspace))
     flow.force = "the harbour master needs it today"
     forced = flow.run(None, None, RecordingDisplay()).tasks["kind"]
     assert (forced.verdict, forced.forced) == ("fail", "the harbour master needs it today")
+    gate = flow.store.get(flow.store.runs.load(flow.run_id)["nodes"]["gate[kind]"]["reference"]).path
+    verdict = json.loads((gate / "gate.json").read_text())
+    assert {entry["slice"] for entry in verdict["slices"] if entry["by"] == "place"}
     champion = flow.registry.champion("tiny-kind")
     assert champion.version == forced.version
     assert champion.tags["forced"] == "the harbour master needs it today"

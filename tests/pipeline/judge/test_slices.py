@@ -6,7 +6,7 @@ from sklearn.metrics import accuracy_score
 
 from pipeline.config import Evaluate
 from pipeline.errors import SourceError
-from pipeline.judge.slices import OTHER, VALUES, judge_slices, with_slices
+from pipeline.judge.slices import OTHER, VALUES, judge_slices, with_columns, with_slices
 
 TRAIN = pd.DataFrame({"label": ["a"] * 30 + ["b"] * 5})
 
@@ -42,6 +42,25 @@ def test_a_column_that_was_not_kept_is_an_error() -> None:
         SourceError, match=r"evaluate\.slices names the column 'age', which the rows do not have.*'sex'"
     ):
         with_slices("classification", rows_of(["a"], sex=["f"]), TRAIN, Evaluate(slices=["age"]))
+
+
+def test_columns_come_from_the_validated_rows_whatever_their_order(tmp_path) -> None:
+    folder = tmp_path / "rows/notes"
+    folder.mkdir(parents=True)
+    for number, (ids, places) in enumerate(([["n:2", "n:9"], ["c", "z"]], [["n:1", "n:0"], ["b", None]])):
+        pd.DataFrame({"row_id": ids, "text": "x", "place": places}).to_parquet(folder / f"{number:05}.parquet")
+    rows = with_columns(rows_of(["a", "b", "c"]), tmp_path, "notes", ["place"])
+    assert [value if isinstance(value, str) else None for value in rows["place"]] == [None, "b", "c"]
+    assert with_columns(rows, tmp_path / "none", "notes", []) is rows
+    with pytest.raises(
+        SourceError, match=r"names the column 'plaice', which source 'notes' does not have; it has.*'place'"
+    ):
+        with_columns(rows, tmp_path, "notes", ["plaice"])
+
+
+def test_the_label_itself_may_be_a_dimension() -> None:
+    sliced = with_slices("classification", rows_of(["a", "b"]), TRAIN, Evaluate(slices=["label"]))
+    assert sliced["slice.label"].tolist() == ["a", "b"]
 
 
 def test_every_slice_has_the_metrics_of_its_rows() -> None:
