@@ -54,16 +54,17 @@ def read_metrics(artifact: Path) -> dict[str, Any]:
 
 
 def example_of(evaluation: Path) -> dict[str, Any] | None:
-    """Return a test row that was answered right, with the answer: the first such by hash of its id."""
+    """Return a test row that was answered right, with the answer: the first by hash of its id; numbers have none."""
     import pyarrow.parquet as pq
 
     columns = ["row_id", "text", "label", "predicted", "confidence"]
     rows = pq.ParquetFile(evaluation / "predictions.parquet").read(columns).to_pylist()
-    right = [row for row in rows if row["predicted"] == row["label"]]
+    right = [row for row in rows if row["predicted"] == row["label"] and row["confidence"] is not None]
     if not right:
         return None
     row = min(right, key=lambda row: hashlib.sha256(row["row_id"].encode()).hexdigest())
-    return {"text": row["text"], "label": row["predicted"], "confidence": row["confidence"]}
+    answer = row["predicted"] if isinstance(row["predicted"], str) else " ".join(row["predicted"]) or "no label"
+    return {"text": row["text"], "label": answer, "confidence": row["confidence"]}
 
 
 # Of these metrics, those that a kind of task has are shown of its evaluations.

@@ -11,7 +11,7 @@ import numpy as np
 WIDTH, HEIGHT = 460, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 10, 26
 POINTS = 240
-SIDE = 300
+SIDE, SIDE_LEFT = 300, 54
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Cloud:
     dots: list[Dot]
     ticks: list[tuple[Tick, Tick]]
     size: int = SIDE
-    left: int = LEFT
+    left: int = SIDE_LEFT
     bottom: int = SIDE - BOTTOM
     right: int = SIDE - RIGHT
     top: int = TOP
@@ -105,13 +105,15 @@ def cloud(points: Sequence[tuple[float, float, float, str]], *, low: float, high
         return round(start + (value - low) / (high - low) * (end - start), 1)
 
     def x_of(value: float) -> float:
-        return place(value, LEFT, SIDE - RIGHT)
+        return place(value, SIDE_LEFT, SIDE - RIGHT)
 
     def y_of(value: float) -> float:
         return place(value, SIDE - BOTTOM, TOP)
 
     dots = [Dot(x_of(x), y_of(y), radius, text) for x, y, radius, text in points]
-    return Cloud(dots, [(Tick(x_of(mark), short(mark)), Tick(y_of(mark), short(mark))) for mark in found])
+    texts = [f"{mark:g}" if abs(mark) < 10_000 else short(mark) for mark in found]
+    pairs = zip(found, texts, strict=True)
+    return Cloud(dots, [(Tick(x_of(mark), text), Tick(y_of(mark), text)) for mark, text in pairs])
 
 
 def thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

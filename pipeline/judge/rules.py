@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.judge.bootstrap import CONFIDENCE, Resampled
@@ -215,24 +215,34 @@ def against_champion(evidence: Evidence, metric: str, margin: float) -> Rule:
 
 
 def slice_rules(evidence: Evidence, metric: str, margin: float, severity: Consequence) -> list[Rule]:
-    """On every slice not worse than the champion by more than the margin; none without a champion."""
-    direction, rules = sign(metric), []
-    for entry in evidence.slices:
-        difference = (entry["difference"] or {}).get("value")
-        if difference is None:  # no champion, too few rows, or undefined on these
-            continue
-        interval = entry["difference"]["interval"]
-        passed = direction * difference >= -margin - EPSILON
-        ours, theirs = (entry["scores"][model][metric]["value"] for model in ("candidate", "champion"))
-        verb = "is not worse" if passed else "is worse"
-        sentence = (
-            f"On the slice {entry['by']} = {entry['slice']} ({entry['rows']:,} rows) the candidate {verb} than the "
-            f"champion by more than the margin of {margin:g} in {spoken(metric, start=False)}: {ours:.3f} against "
-            f"{theirs:.3f}, a difference of {difference:+.3f}{bracketed(interval, signed=True)}.{doubt(interval)}"
-        )
-        name = f"{metric} on {entry['by']} = {entry['slice']}"
-        rules.append(Rule(name, severity, passed, difference, -direction * margin, interval, sentence))
+    """On every slice not worse than the champion by more than the margin: a rule per slice that is, one for the rest.
+
+    There is none without a champion, and slices with too few rows are left out.
+    """
+    direction = sign(metric)
+    judged = [entry for entry in evidence.slices if (entry["difference"] or {}).get("value") is not None]
+    judged.sort(key=lambda entry: direction * entry["difference"]["value"])  # the worst first
+    worse = [entry for entry in judged if direction * entry["difference"]["value"] < -margin - EPSILON]
+    rules = [_slice_rule(entry, metric, margin, severity, passed=False) for entry in worse]
+    if held := judged[len(worse) :]:
+        rest = "Of the other slices" if worse else "Of the slices"
+        rule = _slice_rule(held[0], metric, margin, severity, passed=True)
+        sentence = f"{rest} ({len(held)}) none is worse by more than the margin. The least: {rule.sentence}"
+        rules.append(replace(rule, name=f"{metric} on slices", sentence=sentence))
     return rules
+
+
+def _slice_rule(entry: dict[str, Any], metric: str, margin: float, severity: Consequence, *, passed: bool) -> Rule:
+    difference, interval = entry["difference"]["value"], entry["difference"]["interval"]
+    ours, theirs = (entry["scores"][model][metric]["value"] for model in ("candidate", "champion"))
+    verb = "is not worse" if passed else "is worse"
+    sentence = (
+        f"On the slice {entry['by']} = {entry['slice']} ({entry['rows']:,} rows) the candidate {verb} than the "
+        f"champion by more than the margin of {margin:g} in {spoken(metric, start=False)}: {ours:.3f} against "
+        f"{theirs:.3f}, a difference of {difference:+.3f}{bracketed(interval, signed=True)}.{doubt(interval)}"
+    )
+    name = f"{metric} on {entry['by']} = {entry['slice']}"
+    return Rule(name, severity, passed, difference, -sign(metric) * margin, interval, sentence)
 
 
 def between(interval: list[float], *, signed: bool = False) -> str:

@@ -264,6 +264,8 @@ def test_a_slice_that_became_worse_fails_although_the_whole_is_better(tmp_path) 
     assert "On the slice part = new (30 rows) the candidate is worse than the champion by more than" in sentence
     assert "0.700 against 1.000, a difference of -0.300" in sentence
     assert [entry["slice"] for entry in record["slices"]] == ["old", "new"]
+    assert [rule["name"] for rule in record["rules"][-2:]] == ["accuracy on part = new", "accuracy on slices"]
+    assert "Of the other slices (1) none is worse" in record["rules"][-1]["sentence"]
     assert "| part: new | 30 | 0.700 (" in (tmp_path / "gate" / "gate.md").read_text()
     gentle = make_recipe(thresholds={"accuracy": 0.5}, metric="accuracy", slice_margin=0.3)
     assert sliced(tmp_path, gentle, wrong(9, start=70), wrong(40), wrong(15), parts)[0].verdict == "pass"

@@ -3,10 +3,14 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from judge_cases import answer, make_recipe, write_split
+from kind_cases import random_case
 
 from pipeline.gate import gate
+from pipeline.judge.predictions import predict, write_predictions
+from pipeline.judge.worst import write_errors
 from pipeline.progress import SilentProgress
 from pipeline.report import duration, render
 
@@ -210,6 +214,72 @@ def test_what_a_run_did_not_reach_is_left_out(tmp_path, artifacts, missing) -> N
     assert ("did not reach a verdict" in text) == (missing == "gate[organ]")
     if missing == "champion[organ]":
         assert "There is no champion to compare with" in text
+
+
+def test_calibration_slices_and_errors_have_their_place(tmp_path, artifacts) -> None:
+    text = Page(render(make_run(), artifacts, tmp_path / "report")).text
+    for expected in (
+        "Expected calibration error: 0.103",
+        "Reliability",
+        "Most confident mistakes",
+        "McNemar's test of the same rows",
+        "majority answer",
+    ):
+        assert expected in text, expected
+
+
+@pytest.mark.parametrize("broken", ["errors.json", "predictions.parquet", "metrics.json"])
+def test_a_part_of_a_task_that_breaks_leaves_the_others(tmp_path, artifacts, broken) -> None:
+    (artifacts["evaluate[organ]"] / broken).write_text("{ not json")
+    page = Page(render(make_run(), artifacts, tmp_path / "report"))
+    parts = {"errors.json": 1, "predictions.parquet": 0, "metrics.json": 4}[broken]
+    assert page.text.count("This section could not be rendered") == parts
+    assert "How to reproduce" in page.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (
+            "multi_label",
+            ["Per class, worst first", "Threshold", "Micro-F1", "are not answered with exactly their labels"],
+        ),
+        ("regression", ["Truth and answer", "Residuals", "RMSE", "Farthest off", "R²"]),
+        ("tagging", ["Per type of span, worst first", "Span F1", "Word accuracy", "Likely label errors"]),
+    ],
+)
+def test_every_kind_has_its_page(tmp_path, kind, expected) -> None:
+    good, bad = random_case(kind, 120, seed=1), random_case(kind, 120, seed=1)
+    worse = np.random.default_rng(2).permutation(120)
+    if kind != "tagging":
+        bad = predict(kind, bad.rows.drop(columns=["predicted", "confidence"]), bad.labels, bad.answers[worse])
+    good.rows["slice.place"] = ["east", "west"] * 60
+    folders = {name: tmp_path / "store" / name for name in ("evaluate", "baseline", "gate")}
+    for name, predictions in {"evaluate": good, "baseline": bad, "baseline/majority": bad}.items():
+        folder = tmp_path / "store" / name
+        folder.mkdir(parents=True)
+        write_predictions(folder, "organ", name, predictions, {"said": "always answering nothing"})
+        write_errors(folder, predictions)
+    folders["gate"].mkdir()
+    gate(make_recipe(), "organ", folders["evaluate"], folders["baseline"], None, folders["gate"], SilentProgress())
+    run = make_run()
+    run["recipe"]["tasks"]["organ"]["data"]["kind"] = kind
+    text = Page(render(run, {f"{name}[organ]": folder for name, folder in folders.items()}, tmp_path / "page")).text
+    assert "could not be rendered" not in text
+    assert "Reliability" not in text
+    for words in [*expected, "Slices:", "place east", "majority answer"]:
+        assert words in text, words
+
+
+def test_a_forced_publication_is_told(tmp_path, artifacts) -> None:
+    export = tmp_path / "store/publish/export"
+    export.mkdir(parents=True)
+    verdict = json.loads((artifacts["gate[organ]"] / "gate.json").read_text())
+    (export / "gate.json").write_text(json.dumps(verdict | {"verdict": "fail", "forced": "the board <agreed>"}))
+    proof = {"rows": 7, "max_difference": 1e-7, "tolerance": 1e-4}
+    (export.parent / "proof.json").write_text(json.dumps(proof))
+    text = Page(render(make_run(), artifacts | {"publish[organ]": export.parent}, tmp_path / "report")).text
+    assert "Published against this verdict. Reason given: the board <agreed>" in text
 
 
 def test_a_run_that_failed_at_once_still_has_a_page(tmp_path) -> None:

@@ -1,7 +1,7 @@
 """The linear opponents: tf-idf of words and character n-grams under a linear model of the task's kind.
 
-classification: multinomial logistic regression; multi_label: a logistic regression per label; regression: ridge. Of
-tagging see `words.py`.
+classification: multinomial logistic regression; multi_label: a logistic regression per label; regression: ridge;
+tagging: multinomial logistic regression of each word in its window, see `words.py`.
 
 Classification was chosen on ICD-10 chapters (38k training rows, 22 classes), on the validation and test rows of three
 splits by three-character code; seconds of one CPU core, next to 7 s for the features; differences to the converged
@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.judge.baselines.words import TAGGER_PENALTIES, fit_tagger, window_features
+from pipeline.judge.baselines.words import window_features
 from pipeline.judge.kinds import KINDS, Predictions
 from pipeline.judge.kinds.multi_label import membership
 from pipeline.judge.names import sign
@@ -88,7 +88,7 @@ def linear(
 
     """
     if kind == "tagging":
-        vectoriser, truth = window_features(), _tags(train)
+        vectoriser, truth = window_features(len(train)), _tags(train)
         tables: list[Any] = [rows["words"].tolist() for rows in (train, validation, test)]
     else:
         vectoriser, truth = features(len(train)), _targets(kind, train, known)
@@ -200,5 +200,5 @@ MODELS: dict[str, tuple[Callable[..., Any], tuple[float, ...], str]] = {
     "classification": (fit_classifier, GRID, "tf-idf + logistic regression"),
     "multi_label": (fit_labels, GRID, "tf-idf + a logistic regression per label"),
     "regression": (fit_numbers, PENALTIES, "tf-idf + ridge regression"),
-    "tagging": (fit_tagger, TAGGER_PENALTIES, "word windows + logistic SGD"),
+    "tagging": (fit_classifier, GRID, "word windows + logistic regression"),
 }

@@ -17,7 +17,7 @@ from pipeline.judge.predictions import predict
 SAID = {
     "classification": 'always answering "{}"',
     "multi_label": "always answering {}",
-    "regression": "always answering the mean, {}",
+    "regression": "always answering the mean ({})",
     "tagging": "giving each word its most frequent tag",
 }
 

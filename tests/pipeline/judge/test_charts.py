@@ -10,6 +10,7 @@ from pipeline.judge.charts import (
     RIGHT,
     TOP,
     WIDTH,
+    cloud,
     curve,
     heat,
     marks,
@@ -69,6 +70,22 @@ def test_whiskers_share_one_scale() -> None:
     assert (low.low, high.high) == (4, 96)
     assert low.high == high.low == pytest.approx(50)
     assert (low.best, high.best) == (False, True)
+
+
+def test_the_best_whisker_of_an_error_is_the_smallest() -> None:
+    low, high = whiskers([0.5, 0.7], [None, None], smaller_is_better=True)
+    assert (low.best, high.best) == (True, False)
+
+
+def test_both_axes_of_a_cloud_have_one_scale_and_hold_every_point() -> None:
+    drawn = cloud([(998.2, 1003.1, 2.0, "a row"), (1000.0, 1000.0, 2.0, "right")], low=998.2, high=1003.1)
+    assert drawn.dots[1].x - drawn.left == pytest.approx(
+        (drawn.bottom - drawn.dots[1].y) * (drawn.right - drawn.left) / (drawn.bottom - drawn.top), abs=0.2
+    ), "equal values lie on the diagonal"
+    for dot in drawn.dots:
+        assert drawn.left <= dot.x <= drawn.right
+        assert drawn.top <= dot.y <= drawn.bottom
+    assert [across.text for across, _ in drawn.ticks] == [up.text for _, up in drawn.ticks]
 
 
 def test_heat_keeps_the_classes_with_the_most_errors() -> None:
