@@ -1,13 +1,14 @@
 """Step `finetune`: the pretrained encoder learns one task from its labelled rows.
 
-bundle/{model.keras, tokenizer.json, bundle.json}, logs/metrics.jsonl
+bundle/{model.keras, tokenizer.json, bundle.json}, logs/metrics.jsonl, and of method lora adapters/
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from models.backbones import Backbone
 from models.classifier import SegmentClassifier
+from models.lora import merge_adapters
 from models.objectives import segment_labels
 from pipeline.backbone import build_encoder, load_encoder
 from pipeline.backend import select_precision
@@ -33,11 +35,21 @@ from pipeline.training.mesh import device_count, laid_out, mesh_on, split_batch
 from pipeline.training.optimizer import default_learning_rate
 from pipeline.training.preflight import check_optimization
 from pipeline.training.processes import process_id
+from pipeline.tuning.adapters import save_adapters
+from pipeline.tuning.batches import FEATURES, tuning_batches
+from pipeline.tuning.estimate import estimate
+from pipeline.tuning.methods import apply_method, layer_shares
+from pipeline.tuning.metrics import MACRO_F1
+from pipeline.tuning.seeds import over_seeds
 
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """How fine-tuning ended; losses are nats per row."""
+    """How fine-tuning ended; losses are nats per row.
+
+    Validation figures are those of the weights that are kept, which had made `kept_step` updates; `validation_metric`
+    is the one named `metric`. `seeds` has it for every seed, and mean and spread are over them.
+    """
 
     task: str
     backend: str
@@ -49,12 +61,23 @@ class FinetuneResult:
     accuracy: float
     validation_loss: float
     validation_accuracy: float
+    metric: str
+    validation_metric: float
+    kept_step: int
+    method: str
+    parameters: int
+    trainable_parameters: int
+    optimizer_slots: int
+    memory_bytes: int
     tokens_per_second: float
     seconds: float
+    seeds: dict[str, float] = field(default_factory=dict)
+    seeds_mean: float | None = None
+    seeds_spread: float | None = None
 
 
 def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path, progress: Progress) -> FinetuneResult:
-    """Train a classifier for `task`, from the newest checkpoint in `out` when there is one.
+    """Train a classifier for `task`, from the newest checkpoint in `out` when there is one; of several seeds, the best.
 
     Args:
         recipe: Recipe. Its `seed`, `model`, `tasks.<task>.finetune` and `runtime`.
@@ -69,35 +92,73 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         TrainingError: the loss is not a finite number.
         Interrupted: SIGTERM arrived; the same call continues.
     """
+
+    def train(seed: int, folder: Path, watching: Progress) -> FinetuneResult:
+        return _finetune_once(recipe, task, tokens, backbone, folder, watching, seed)
+
+    number = recipe.tasks[task].finetune.seeds
+    if number == 1:
+        return train(recipe.seed, out, progress)
+    found = over_seeds(range(recipe.seed, recipe.seed + number), out, progress, train, FinetuneResult)
+    return replace(
+        found.results[found.best],
+        seeds={str(seed): metric for seed, metric in found.metrics.items()},
+        seeds_mean=found.mean,
+        seeds_spread=found.spread,
+    )
+
+
+def _finetune_once(
+    recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path, progress: Progress, seed: int
+) -> FinetuneResult:
     config, runtime = recipe.tasks[task].finetune, recipe.runtime
     folder = tokens / "tasks" / task
     labels = json.loads((folder / "labels.json").read_text())
     precision = select_precision(runtime.precision)
-    start_keras(precision, recipe.seed)
+    start_keras(precision, seed)
     mesh = mesh_on(runtime.mesh, device_count(), keras.backend.backend())
     shape = split_batch(mesh, config.global_batch_size, runtime.micro_batch_size)
     splits = {split: ShardedRows(folder / split) for split in ("train", "validation")}
     segments = max(rows.segments_per_row for rows in splits.values())
     batches = {
-        split: LabelledBatches(rows, _classes(folder / f"{split}.parquet", labels), segments, shape, recipe.seed)
+        split: LabelledBatches(rows, _classes(folder / f"{split}.parquet", labels), segments, shape, seed)
         for split, rows in splits.items()
     }
     total_steps = math.ceil(config.epochs * len(splits["train"]) / config.global_batch_size)
     rate = config.learning_rate or default_learning_rate(config.optimizer, _learning_rate(recipe))
     check_optimization(config, rate, total_steps)
-    objective = partial(segment_labels, label_smoothing=config.label_smoothing, z_loss=config.z_loss)
+    objective = partial(
+        segment_labels,
+        label_smoothing=config.label_smoothing,
+        z_loss=config.z_loss,
+        focal_gamma=config.focal_gamma or 0.0,
+    )
     with laid_out(mesh):
         encoder = _initial_encoder(recipe, config, backbone)
         model = SegmentClassifier(encoder, len(labels), segments, dropout=config.dropout)
         model.build_from_config({})
-        learner = make_learner(model, config, rate, total_steps, objective, precision, mesh, runtime.fsdp_gather)
+        trained = apply_method(model, encoder, config, precision, mesh)
+        shares = layer_shares(trained, encoder, config, total_steps)
+        learner = make_learner(
+            trained, config, rate, total_steps, objective, precision, mesh, runtime.fsdp_gather, shares
+        )
+    numbers = estimate(
+        model,
+        trained,
+        encoder,
+        learner.optimizer,
+        shape.micro_batch_size // mesh.batch_shards,
+        splits["train"].sequence_length,
+    )
+    progress.say(numbers.sentence(config.method))
+    source, judged = tuning_batches(model, batches, config, out, progress)
     trainer = make_trainer(
         learner,
         {
             "step": "finetune",
             "task": task,
             "precision": precision,
-            "seed": recipe.seed,
+            "seed": seed,
             "parameters": model.count_params(),
         },
         config,
@@ -106,13 +167,22 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         total_steps,
         out,
         progress,
-        Evaluation(batches["validation"].in_order),
+        Evaluation(
+            judged.in_order,
+            math.ceil(total_steps / config.evaluations),
+            MACRO_F1,
+            config.early_stopping_patience,
+            config.keep == "best",
+        ),
     )
-    training = trainer.train(batches["train"], total_steps)
+    training = trainer.train(source, total_steps)
     validation = training.validation
     assert validation is not None
     finish_learning(learner)
     if process_id() == 0:
+        if config.method == "lora":
+            save_adapters(model, config.lora, out / "adapters")
+            merge_adapters(model)
         Bundle(
             task=task,
             labels=tuple(labels),
@@ -122,6 +192,7 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
             model=model,
         ).save(out / "bundle")
         trainer.checkpoints.clear()
+        shutil.rmtree(out / FEATURES, ignore_errors=True)
     return FinetuneResult(
         task=task,
         backend=keras.backend.backend(),
@@ -133,6 +204,14 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         accuracy=training.accuracy,
         validation_loss=validation["loss"],
         validation_accuracy=validation["accuracy"],
+        metric=MACRO_F1.name,
+        validation_metric=validation[MACRO_F1.name],
+        kept_step=training.kept_step,
+        method=config.method,
+        parameters=numbers.parameters,
+        trainable_parameters=numbers.trainable_parameters,
+        optimizer_slots=numbers.optimizer_slots,
+        memory_bytes=numbers.memory.total,
         tokens_per_second=training.tokens_per_second,
         seconds=training.seconds,
     )

@@ -11,12 +11,13 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
+from pipeline.config.finetuning import Finetune, Lora
 from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
 from pipeline.config.running import GATE_METRICS, Airflow, Gate, Mesh, Publish, Ray, Runtime
 from pipeline.config.section import Fraction, Name, Section, Severity
 from pipeline.config.settings import Settings, resolve_secrets
 from pipeline.config.sources import Columns, FilesSource, Icd10Source, Source, SplitName, SqlSource
-from pipeline.config.training import Finetune, Model, Optimization, Pretrain
+from pipeline.config.training import Model, Optimization, Pretrain
 
 __all__ = [
     "GATE_METRICS",
@@ -35,6 +36,7 @@ __all__ = [
     "Fraction",
     "Gate",
     "Icd10Source",
+    "Lora",
     "Mesh",
     "Model",
     "Name",

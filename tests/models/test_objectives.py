@@ -4,7 +4,7 @@ import pytest
 from compiled import value_of
 from tiny_models import make_classifier, make_masked_model, packed_rows
 
-from models.objectives import segment_labels, token_prediction, weighted_cross_entropy
+from models.objectives import class_counts, segment_labels, token_prediction, weighted_cross_entropy
 
 
 def random_case(seed: int = 0):
@@ -17,7 +17,7 @@ def random_case(seed: int = 0):
 
 def sums_of(*arguments, **options) -> list[float]:
     arguments = [keras.ops.convert_to_tensor(argument) for argument in arguments]
-    return [float(keras.ops.convert_to_numpy(value)) for value in weighted_cross_entropy(*arguments, **options)]
+    return [float(keras.ops.convert_to_numpy(value)) for value in weighted_cross_entropy(*arguments, **options)[:3]]
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
@@ -108,3 +108,34 @@ def test_z_loss_acts_in_training_only(objective, make, items) -> None:
     with_it, without, *evaluated = training_and_not(objective, make(), batch, z_loss=0.1)
     assert with_it > without + 1
     assert evaluated == pytest.approx([without] * 2)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_the_focal_loss_is_the_formula(gamma, label_smoothing) -> None:
+    logits, targets, weights = random_case()
+    exact = logits.astype(np.float64)
+    probability = np.exp(exact) / np.exp(exact).sum(axis=-1, keepdims=True)
+    wanted = np.eye(5)[targets] * (1 - label_smoothing) + label_smoothing / 5
+    losses = -(wanted * np.log(probability)).sum(axis=-1)
+    known = np.take_along_axis(probability, targets[..., None], axis=-1)[..., 0]
+    plain = sums_of(logits, targets, weights, label_smoothing=label_smoothing)
+    focal = sums_of(logits, targets, weights, label_smoothing=label_smoothing, focal_gamma=gamma)
+    assert focal[0] == pytest.approx(((1 - known) ** gamma * losses * weights).sum(), rel=1e-5)
+    assert focal[1:] == plain[1:]
+    certain = np.zeros((1, 1, 2), np.float32) + [40.0, -40.0]
+    sure = sums_of(certain.astype(np.float32), np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32), focal_gamma=0.5)
+    assert sure[0] == pytest.approx(0.0, abs=1e-6)  # and not NaN
+
+
+def test_class_counts_are_hits_support_and_answers() -> None:
+    logits, targets, weights = random_case()
+    found = class_counts(*(keras.ops.convert_to_tensor(array) for array in (logits, targets, weights)))
+    predicted = logits.argmax(axis=-1)
+    for label in range(5):
+        expected = [
+            (weights * ((targets == label) & (predicted == label))).sum(),
+            (weights * (targets == label)).sum(),
+            (weights * (predicted == label)).sum(),
+        ]
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(found)[:, label], expected)

@@ -30,12 +30,12 @@ def backbone(tokens, tmp_path_factory):
     return folder
 
 
-def run(tokens, backbone, out, **config) -> FinetuneResult:
-    out.mkdir()
+def run(tokens, backbone, out, progress=None, **config) -> FinetuneResult:
+    out.mkdir(exist_ok=True)
     defaults = {"epochs": 12, "global_batch_size": 8, "learning_rate": 0.01}
     task = {"data": {"source": "notes", "label": "kind"}, "finetune": defaults | config}
     recipe = make_recipe(tasks={"kind": task})
-    return finetune(view(recipe, "finetune", "kind"), "kind", tokens, backbone, out, SilentProgress())
+    return finetune(view(recipe, "finetune", "kind"), "kind", tokens, backbone, out, progress or SilentProgress())
 
 
 def test_it_learns_the_task_and_the_bundle_answers(tokens, backbone, tmp_path) -> None:

@@ -9,6 +9,7 @@ from pipeline.training.batches.labelled import LabelledBatches
 from pipeline.training.batches.masked import MaskedBatches
 from pipeline.training.batches.order import Batch, Batches, BatchShape, CorpusBatches, shuffled_rows
 from pipeline.training.batches.spans import SpanBatches
+from pipeline.training.batches.weighted import WeightedBatches, class_weights
 
 __all__ = [
     "Batch",
@@ -19,5 +20,7 @@ __all__ = [
     "LabelledBatches",
     "MaskedBatches",
     "SpanBatches",
+    "WeightedBatches",
+    "class_weights",
     "shuffled_rows",
 ]

@@ -61,7 +61,7 @@ def train(
     batch["weights"] *= np.random.default_rng(0).random(batch["weights"].shape) < 0.7  # unequal on every device
     told = [stepper.update(batch) for _ in range(updates)]
     figures = [[float(value) for value in update] for update in told]
-    validation = [float(value) for value in stepper.evaluate(batch)]
+    validation = [float(value) for value in stepper.evaluate(batch)[:3]]
     compiled = stepper.compiled(batch)
     stepper.write_back()
     named = {v.path.partition("/")[2]: v.value for v in model.trainable_variables}
