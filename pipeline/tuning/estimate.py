@@ -63,7 +63,7 @@ def estimate(
         sequence_length: int. Tokens in a row.
     """
     parameters, trainable = _size(model.weights), _size(trained.trainable_variables)
-    slots = _size(variable for variable in optimizer.variables if variable.shape)
+    slots = _size(variable for variable in optimizer.variables if len(variable.shape))
     deepest = max((depths(backbone).get(id(v), 0) for v in trained.trainable_variables), default=0)
     # An adapter's own depth is not known, but one lies in every block.
     layers = backbone.num_layers if any("lora" in v.name for v in trained.trainable_variables) else deepest

@@ -123,8 +123,8 @@ def test_the_focal_loss_is_the_formula(gamma, label_smoothing) -> None:
     focal = sums_of(logits, targets, weights, label_smoothing=label_smoothing, focal_gamma=gamma)
     assert focal[0] == pytest.approx(((1 - known) ** gamma * losses * weights).sum(), rel=1e-5)
     assert focal[1:] == plain[1:]
-    certain = np.zeros((1, 1, 2), np.float32) + [40.0, -40.0]
-    sure = sums_of(certain.astype(np.float32), np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32), focal_gamma=0.5)
+    certain = np.array([[[40.0, -40.0]]], np.float32)
+    sure = sums_of(certain, np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32), focal_gamma=0.5)
     assert sure[0] == pytest.approx(0.0, abs=1e-6)  # and not NaN
 
 

@@ -64,7 +64,7 @@ def test_only_what_the_method_trains_moves_and_only_that_has_slots(method) -> No
     assert all(moved)
     assert np.isfinite(float(update.gradient_norm))
     # Two moments and an average of each; iterations and learning rate aside.
-    slots = [variable for variable in optimizer.variables if variable.shape]
+    slots = [variable for variable in optimizer.variables if len(variable.shape)]
     assert len(slots) == 3 * len(model.trainable_variables)
     size = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     assert sum(int(np.prod(variable.shape)) for variable in slots) == 3 * size
@@ -76,7 +76,8 @@ def test_micro_batches_equal_one_big_batch() -> None:
     for micro_batches in (1, 4):
         model = make_classifier()
         adapters(model)
-        optimizer = make_optimizer(Finetune(warmup_fraction=0.0), 0.01, 10, model)
+        # Adam would divide rounding by the first kernels' gradients, which start at zero.
+        optimizer = make_optimizer(Finetune(warmup_fraction=0.0, optimizer="sgd"), 0.3, 10, model)
         stepper = make_stepper(model, optimizer, segment_labels)
         for _ in range(3):
             stepper.update(labelled(micro_batches))

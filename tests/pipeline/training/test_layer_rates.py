@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
@@ -49,6 +51,6 @@ def test_with_shares_of_one_nothing_changes() -> None:
 def test_a_layer_stands_still_before_its_turn() -> None:
     shares = [Share(1.0, 2 * depth) for depth in DEPTHS]
     states = positions(shares, updates=6, ema_decay=0.9)
-    for update, (before, after) in enumerate(zip(states, states[1:], strict=False)):
+    for update, (before, after) in enumerate(pairwise(states)):
         moving = [bool((one != other).any()) for one, other in zip(before, after, strict=True)]
         assert moving == [update >= 2 * depth for depth in DEPTHS]
