@@ -14,7 +14,15 @@ def depths(backbone: SingleStack) -> dict[int, int]:
     """Return how deep below the head each weight of the backbone lies, by the id of its variable.
 
     The final norm has 0, the top block 1, the lowest block `num_layers`, and the embedding one more.
+
+    Raises:
+        ValueError: the backbone is not one stack of blocks.
     """
+    if not isinstance(backbone, SingleStack):
+        raise ValueError(
+            f"{type(backbone).__name__} is no single stack of blocks that could be told apart by depth; use an encoder "
+            "or a decoder of ours, or a method that needs no depth: full without layer_decay, or lora"
+        )
     layers = [backbone.stack.final_norm, *reversed(backbone.stack.blocks)]
     found = {id(variable): depth for depth, layer in enumerate(layers) for variable in layer.weights}
     for layer in (backbone.embedding, backbone.embedding_norm):
@@ -31,15 +39,15 @@ def train_top(backbone: SingleStack, num_layers: int | None = None, norms_only: 
         norms_only: bool. Of these, train only what has one dimension: the scales of norms.
 
     Raises:
-        ValueError: there are not so many blocks.
+        ValueError: there are not so many blocks, or the backbone is not one stack of them.
     """
+    depth_of = depths(backbone)
     if num_layers is not None and num_layers > backbone.num_layers:
         raise ValueError(
             f"trainable_layers is {num_layers} and the backbone has {backbone.num_layers} blocks; set it to "
             f"{backbone.num_layers} or less"
         )
     deepest = backbone.num_layers + 1 if num_layers is None else num_layers
-    depth_of = depths(backbone)
     for variable in backbone.weights:
         variable.trainable = depth_of[id(variable)] <= deepest and not (norms_only and len(variable.shape) > 1)
 

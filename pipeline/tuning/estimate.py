@@ -10,7 +10,7 @@ import keras
 
 from models.backbones import Backbone
 from models.cost import kept_values
-from models.freezing import depths
+from models.freezing import SingleStack, depths
 from models.parallel import FLOAT, DeviceMemory
 from models.size import Dimensions
 
@@ -25,7 +25,8 @@ class Estimate:
         parameters: int. All, adapters included.
         trainable_parameters: int. Those that are trained.
         optimizer_slots: int. Numbers that the optimizer keeps for them.
-        memory: DeviceMemory. Bytes on a device that shares no weights with others.
+        memory: DeviceMemory. Bytes on a device that shares no weights with others; activations are 0 where the
+            backbone is not one stack of blocks, so that there is no formula for them.
     """
 
     parameters: int
@@ -47,7 +48,7 @@ class Estimate:
 def estimate(
     model: keras.Model,
     trained: keras.Model,
-    backbone: Backbone,
+    backbone: keras.Model,
     optimizer: keras.optimizers.Optimizer,
     rows: int,
     sequence_length: int,
@@ -57,26 +58,38 @@ def estimate(
     Args:
         model: keras.Model. Built, frozen as the method wants.
         trained: keras.Model. What is trained: the model or its head.
-        backbone: Backbone. Of the model.
+        backbone: keras.Model. Of the model.
         optimizer: keras.optimizers.Optimizer. Built for what is trained.
         rows: int. Of a micro-batch on the device.
         sequence_length: int. Tokens in a row.
     """
     parameters, trainable = _size(model.weights), _size(trained.trainable_variables)
     slots = _size(variable for variable in optimizer.variables if len(variable.shape))
-    deepest = max((depths(backbone).get(id(v), 0) for v in trained.trainable_variables), default=0)
-    # An adapter's own depth is not known, but one lies in every block.
-    layers = backbone.num_layers if any("lora" in v.name for v in trained.trainable_variables) else deepest
-    kept = kept_values(_dimensions(backbone, min(layers, backbone.num_layers)), 0, sequence_length, 1.0, SCORE_COPIES)
-    activations = rows * backbone.hidden_dim if trained is not model else rows * sequence_length * kept
     memory = DeviceMemory(
         weights=FLOAT * parameters,
         gradients=FLOAT * trainable,
         optimizer=FLOAT * slots,
         gathered=0,
-        activations=round(FLOAT * activations),
+        activations=round(FLOAT * _activations(model, trained, backbone, rows, sequence_length)),
     )
     return Estimate(parameters, trainable, slots, memory)
+
+
+def _activations(
+    model: keras.Model, trained: keras.Model, backbone: keras.Model, rows: int, sequence_length: int
+) -> float:
+    """Return how many numbers are kept for the backward pass, which ends at the deepest weight that is trained."""
+    if not isinstance(backbone, SingleStack):
+        return 0.0
+    if trained is not model:
+        return float(rows * backbone.hidden_dim)
+    depth_of = depths(backbone)
+    # An adapter is no weight of the backbone that was built, but one lies in every block.
+    deepest = max(
+        depth_of.get(id(v), backbone.num_layers if "lora" in v.name else 0) for v in trained.trainable_variables
+    )
+    stack = _dimensions(backbone, min(deepest, backbone.num_layers))
+    return rows * sequence_length * kept_values(stack, 0, sequence_length, 1.0, SCORE_COPIES)
 
 
 def _dimensions(backbone: Backbone, num_layers: int) -> Dimensions:

@@ -50,10 +50,17 @@ def apply_method(
 
 
 def layer_shares(trained: keras.Model, backbone: keras.Model, config: Finetune, total_steps: int) -> tuple[Share, ...]:
-    """Return what each trainable variable gets of the learning rate; nothing when all get the same."""
+    """Return what each trainable variable gets of the learning rate; nothing when all get the same.
+
+    Raises:
+        RecipeError: the backbone has no depth to tell its weights apart by.
+    """
     if config.layer_decay is None and not config.gradual_unfreezing:
         return ()
-    depth_of = depths(backbone)
+    try:
+        depth_of = depths(backbone)
+    except ValueError as error:
+        raise RecipeError(f"finetune.layer_decay or gradual_unfreezing: {error}") from error
     found = [depth_of.get(id(variable), 0) for variable in trained.trainable_variables]
     return shares_by_depth(found, config.layer_decay, config.gradual_unfreezing, total_steps)
 

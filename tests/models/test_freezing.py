@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tiny_models import answers, make_classifier, packed_rows
+from tiny_models import answers, make_classifier, make_encoder_decoder, packed_rows, randomise
 
 from models.freezing import HeadOnly, Pooler, depths, freeze, train_top
 
@@ -64,3 +64,8 @@ def test_pooler_and_head_are_the_model_in_two() -> None:
     assert [v.path for v in head.trainable_variables] == [v.path for v in model.logits.weights]
     assert not any("encoder" in variable.path for variable in head.variables)
     assert len(head.non_trainable_variables) == 1  # the seed of its dropout
+
+
+def test_a_backbone_of_two_stacks_has_no_depth() -> None:
+    with pytest.raises(ValueError, match=r"EncoderDecoder is no single stack .* use an encoder or a decoder of ours"):
+        train_top(randomise(make_encoder_decoder(), 0), 1)

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from tiny_steps import KINDS, make_recipe, make_tokens, view
 
@@ -9,6 +10,7 @@ from pipeline.bundle import Bundle
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.dimensions import dimensions_of
 from pipeline.finetune import FinetuneResult, finetune
+from pipeline.judge.metrics import measure
 from pipeline.progress import SilentProgress
 
 
@@ -45,6 +47,12 @@ def test_it_learns_the_task_and_the_bundle_answers(tokens, backbone, tmp_path) -
     assert result.loss == log[-1]["loss"] < log[0]["loss"] / 2
     assert result.validation_accuracy > 0.9
     assert result.validation_loss < np.log(2) / 2
+    judged = [json.loads(line) for line in (tmp_path / "out" / "logs" / "metrics.jsonl").read_text().splitlines()]
+    judged = {line["step"]: line["validation_macro_f1"] for line in judged if "validation_macro_f1" in line}
+    assert len(judged) == 4
+    assert (result.metric, result.validation_metric) == ("macro_f1", max(judged.values()))
+    assert result.kept_step == min(step for step, value in judged.items() if value == max(judged.values()))
+    assert (result.method, result.trainable_parameters) == ("full", result.parameters)
     assert (result.task, result.classes, result.steps, result.resumed_at) == ("kind", 2, log[-1]["step"], 0)
     json.dumps(result.__dict__)
     files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -54,6 +62,11 @@ def test_it_learns_the_task_and_the_bundle_answers(tokens, backbone, tmp_path) -
     texts = [f"{one} and {other} on day 3" for kind in sorted(KINDS) for one, other in [KINDS[kind][:2]]]
     answers = bundle.probabilities(texts)
     assert [bundle.labels[i] for i in answers.argmax(axis=1)] == sorted(KINDS)
+    rows = pq.read_table(tokens / "tasks" / "kind" / "validation.parquet")
+    predicted = [bundle.labels[i] for i in bundle.probabilities(rows["text"].to_pylist()).argmax(axis=1)]
+    measured = measure(bundle.labels, rows["label"].to_pylist(), predicted)
+    assert result.validation_metric == pytest.approx(measured["macro_f1"])
+    assert result.validation_accuracy == pytest.approx(measured["accuracy"])
 
 
 @pytest.mark.slow
