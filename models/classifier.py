@@ -43,6 +43,10 @@ class SegmentClassifier(PackedModel):
 
     def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
         """Return logits, (batch, segments_per_row, num_classes) float32."""
+        return self.answer(self.pool(inputs, training=training), training=training)
+
+    def pool(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
+        """Return what the backbone says of each segment, (batch, segments_per_row, hidden)."""
         hidden = self.encoder(inputs, training=training)  # (batch, seq, hidden)
         numbers = ops.arange(1, self.segments_per_row + 1, dtype="int32")[None, :, None]  # (1, segments, 1)
         member = ops.cast(ops.equal(inputs["segment_ids"][:, None, :], numbers), hidden.dtype)  # (batch, segments, seq)
@@ -50,7 +54,10 @@ class SegmentClassifier(PackedModel):
             follower = ops.pad(member[:, :, 1:], [[0, 0], [0, 0], [0, 1]])
             member = member * (1 - follower)
         size = ops.maximum(ops.sum(member, axis=-1, keepdims=True), 1)
-        pooled = ops.matmul(member, hidden) / size  # (batch, segments, hidden)
+        return ops.matmul(member, hidden) / size  # (batch, segments, hidden)
+
+    def answer(self, pooled: Tensor, training: bool | None = None) -> Tensor:
+        """Return logits, (batch, segments_per_row, num_classes) float32, from what `pool` returned."""
         return self.logits(self.head_dropout(pooled, training=training))
 
     def get_config(self) -> dict[str, Any]:
@@ -97,9 +104,9 @@ class SegmentRegressor(SegmentClassifier):
         self.offset = offset
         self.scale = scale
 
-    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
-        """Return (batch, segments_per_row) float32."""
-        answers = super().call(inputs, training=training)  # (batch, segments, 1)
+    def answer(self, pooled: Tensor, training: bool | None = None) -> Tensor:
+        """Return (batch, segments_per_row) float32, from what `pool` returned."""
+        answers = super().answer(pooled, training=training)  # (batch, segments, 1)
         return ops.squeeze(answers, axis=-1) * self.scale + self.offset
 
     def get_config(self) -> dict[str, Any]:

@@ -11,11 +11,19 @@ from models.packed import Tensor
 
 
 class Sums(NamedTuple):
-    """What one micro-batch adds to its global batch; all are scalars in float32."""
+    """What one micro-batch adds to its global batch, in float32.
+
+    Attributes:
+        loss: Tensor. A scalar.
+        weight: Tensor. A scalar.
+        correct: Tensor. A scalar.
+        counts: Tensor or None. Of any shape: what the metric of an evaluation is a function of; None in training.
+    """
 
     loss: Tensor
     weight: Tensor
     correct: Tensor
+    counts: Tensor | None = None
 
 
 def token_prediction(model: keras.Model, batch: dict[str, Tensor], training: bool, z_loss: float = 0.0) -> Sums:
@@ -33,18 +41,44 @@ def segment_labels(
     training: bool,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
+    focal_gamma: float = 0.0,
 ) -> Sums:
-    """Cross-entropy of the segments' classes, smoothed in training only: `targets`, `weights` are (batch, segments)."""
+    """Cross-entropy of the segments' classes: `targets`, `weights` are (batch, segments).
+
+    It is smoothed and focused in training only; otherwise `counts` are those of `class_counts`.
+    """
     logits = model(batch, training=training)
-    if not training:
-        label_smoothing = z_loss = 0.0
-    return weighted_cross_entropy(logits, batch["targets"], batch["weights"], label_smoothing, z_loss)
+    targets, weights = batch["targets"], batch["weights"]
+    if training:
+        return weighted_cross_entropy(logits, targets, weights, label_smoothing, z_loss, focal_gamma)
+    plain = weighted_cross_entropy(logits, targets, weights)
+    return plain._replace(counts=class_counts(logits, targets, weights))
+
+
+def class_counts(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Return, for each class, the weight answered rightly with it, that of it, and that answered with it.
+
+    Precision, recall and F1 of every class follow from these sums, (3, classes) float32, so that they are exact however
+    the rows are dealt over micro-batches, devices and processes.
+
+    Args:
+        logits: (batch, items, classes).
+        targets: (batch, items) int32.
+        weights: (batch, items) float32.
+    """
+    classes = logits.shape[-1]
+    wanted = ops.one_hot(targets, classes, dtype="float32") * weights[:, :, None]  # (batch, items, classes)
+    answered = ops.one_hot(ops.argmax(logits, axis=-1), classes, dtype="float32")
+    sums = [wanted * answered, wanted, answered * weights[:, :, None]]
+    return ops.stack([ops.sum(values, axis=(0, 1)) for values in sums])
 
 
 def segment_label_sets(
     model: keras.Model, batch: dict[str, Tensor], training: bool, label_smoothing: float = 0.0
 ) -> Sums:
     """Binary cross-entropy of the segments' sets of classes, its mean over the classes; right is a whole set.
+
+    Outside training `counts` are, as `class_counts`, of the classes whose logit is above 0.
 
     Args:
         model: keras.Model. Answers logits, (batch, segments, classes).
@@ -61,22 +95,49 @@ def segment_label_sets(
     losses = ops.relu(logits) - logits * wanted + ops.softplus(-ops.abs(logits))  # (batch, segments, classes)
     weights = batch["weights"]
     loss = ops.sum(ops.mean(losses, axis=-1) * weights)
-    return Sums(loss, ops.sum(weights), ops.sum(ops.cast(right, "float32") * weights))
+    sums = Sums(loss, ops.sum(weights), ops.sum(ops.cast(right, "float32") * weights))
+    if training:
+        return sums
+    given, weight = ops.cast(logits > 0, "float32"), weights[:, :, None]
+    counted = [wanted * given * weight, wanted * weight, given * weight]  # (batch, segments, classes) each
+    return sums._replace(counts=ops.stack([ops.sum(values, axis=(0, 1)) for values in counted]))
 
 
-def segment_values(model: keras.Model, batch: dict[str, Tensor], training: bool, scale: float = 1.0) -> Sums:
+def segment_values(
+    model: keras.Model, batch: dict[str, Tensor], training: bool, offset: float = 0.0, scale: float = 1.0
+) -> Sums:
     """Squared error of the segments' numbers, in units of `scale`; right is what misses by less than half of it.
 
-    `targets` and `weights` are (batch, segments) float32.
+    Outside training `counts` are the squared error, the weight, and the sum of the targets and of their squares, counted
+    from `offset` in the same units, (4,) float32: R squared follows from them.
+
+    Args:
+        model: keras.Model. Answers numbers, (batch, segments).
+        batch: `targets`, `weights` (batch, segments) float32.
+        training: bool. Whether dropout acts.
+        offset: float. Near the targets' mean.
+        scale: float. Near their spread.
     """
-    errors = (ops.cast(model(batch, training=training), "float32") - batch["targets"]) / scale
     weights = batch["weights"]
+    targets = (batch["targets"] - offset) / scale
+    errors = (ops.cast(model(batch, training=training), "float32") - offset) / scale - targets
     right = ops.cast(ops.abs(errors) < 0.5, "float32")
-    return Sums(ops.sum(ops.square(errors) * weights), ops.sum(weights), ops.sum(right * weights))
+    loss, weight = ops.sum(ops.square(errors) * weights), ops.sum(weights)
+    sums = Sums(loss, weight, ops.sum(right * weights))
+    if training:
+        return sums
+    return sums._replace(
+        counts=ops.stack([loss, weight, ops.sum(targets * weights), ops.sum(ops.square(targets) * weights)])
+    )
 
 
 def weighted_cross_entropy(
-    logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0, z_loss: float = 0.0
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    focal_gamma: float = 0.0,
 ) -> Sums:
     """Return the weighted sum of -log softmax(logits)[target], the sum of weights, and the weight answered right.
 
@@ -86,8 +147,11 @@ def weighted_cross_entropy(
         weights: (batch, items) float32; 0 leaves an item out.
         label_smoothing: float. Share of the target that is spread over all classes (Szegedy 2015, arXiv 1512.00567).
         z_loss: float. Weight of log(Z)^2, which keeps the logits small (Chowdhery 2022, arXiv 2204.02311, section 5).
+        focal_gamma: float. Each item's cross-entropy counts (1 - softmax(logits)[target])^gamma, so that what is known
+            already weighs little (Lin 2017, arXiv 1708.02002); 0: all count alike.
     """
-    if keras.backend.backend() == "torch" and logits.device.type == "cpu" and not label_smoothing:
+    plain = not label_smoothing and not focal_gamma
+    if keras.backend.backend() == "torch" and logits.device.type == "cpu" and plain:
         from models.torch_cross_entropy import TorchCrossEntropy
 
         loss, correct = TorchCrossEntropy.apply(logits, targets, weights, z_loss)
@@ -101,6 +165,9 @@ def weighted_cross_entropy(
         wanted = (1 - label_smoothing) * answer + label_smoothing * ops.mean(logits, axis=-1)
     log_z = ops.logsumexp(logits, axis=-1)
     losses = log_z - wanted  # (batch, items)
+    if focal_gamma:
+        # Not below 1e-6, where the power's gradient would be infinite for a gamma below 1.
+        losses = losses * ops.maximum(-ops.expm1(answer - log_z), 1e-6) ** focal_gamma
     if z_loss:
         losses = losses + z_loss * ops.square(log_z)
     return Sums(ops.sum(losses * weights), ops.sum(weights), ops.sum(right * weights))

@@ -27,5 +27,14 @@ class Projection(keras.layers.Dense):
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Return (..., units) from (..., width)."""
         *leading, width = ops.shape(inputs)
-        flat = super().call(ops.reshape(inputs, (-1, width)), training=training)
+        flat = ops.reshape(inputs, (-1, width))
+        flat = self._adapted(flat) if self.lora_enabled else super().call(flat, training=training)
         return ops.reshape(flat, (*leading, self.units))
+
+    def _adapted(self, flat: Tensor) -> Tensor:
+        """Return (rows, units) with the adapter beside the kernel.
+
+        Keras adds A B to the kernel instead, whose gradient then has the kernel's size again.
+        """
+        adapter = ops.matmul(ops.matmul(flat, self.lora_kernel_a), self.lora_kernel_b)
+        return self.activation(ops.matmul(flat, self._kernel) + adapter * (self.lora_alpha / self.lora_rank))

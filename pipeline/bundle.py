@@ -215,7 +215,11 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return likely
 
 
-ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"classification": softmax, "multi_label": sigmoid, "regression": np.asarray}
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "classification": softmax,
+    "multi_label": sigmoid,
+    "regression": np.asarray,
+}
 MODELS = {
     "classification": SegmentClassifier,
     "multi_label": SegmentClassifier,

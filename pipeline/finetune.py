@@ -1,17 +1,19 @@
 """Step `finetune`: the pretrained encoder learns one task from its labelled rows.
 
-bundle/{model.keras, tokenizer.json, bundle.json}, logs/metrics.jsonl
+bundle/{model.keras, tokenizer.json, bundle.json}, logs/metrics.jsonl, and of method lora adapters/
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
 
 from models.backbones import Backbone
+from models.lora import merge_adapters
 from pipeline.backbone import build_encoder, load_encoder
 from pipeline.backend import select_precision
 from pipeline.bundle import Bundle
@@ -27,6 +29,11 @@ from pipeline.training.mesh import device_count, laid_out, mesh_on, split_batch
 from pipeline.training.optimizer import default_learning_rate
 from pipeline.training.preflight import check_optimization
 from pipeline.training.processes import process_id
+from pipeline.tuning.adapters import save_adapters
+from pipeline.tuning.batches import FEATURES, tuning_batches
+from pipeline.tuning.estimate import estimate
+from pipeline.tuning.methods import apply_method, layer_shares
+from pipeline.tuning.seeds import over_seeds
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,9 @@ class FinetuneResult:
 
     Accuracy is the share that is answered right; of sets of classes, as a whole; of numbers, to half a standard
     deviation.
+
+    Validation figures are those of the weights that are kept, which had made `kept_step` updates; `validation_metric`
+    is the one named `metric`. `seeds` has it for every seed, and mean and spread are over them.
     """
 
     task: str
@@ -47,12 +57,23 @@ class FinetuneResult:
     accuracy: float
     validation_loss: float
     validation_accuracy: float
+    metric: str
+    validation_metric: float
+    kept_step: int
+    method: str
+    parameters: int
+    trainable_parameters: int
+    optimizer_slots: int
+    memory_bytes: int
     tokens_per_second: float
     seconds: float
+    seeds: dict[str, float] = field(default_factory=dict)
+    seeds_mean: float | None = None
+    seeds_spread: float | None = None
 
 
 def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path, progress: Progress) -> FinetuneResult:
-    """Train the model of `task`, from the newest checkpoint in `out` when there is one.
+    """Train the model of `task`, from the newest checkpoint in `out` when there is one; of several seeds, the best.
 
     Args:
         recipe: Recipe. Its `seed`, `model`, `tasks.<task>.finetune` and `runtime`.
@@ -67,15 +88,34 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         TrainingError: the loss is not a finite number.
         Interrupted: SIGTERM arrived; the same call continues.
     """
+
+    def train(seed: int, folder: Path, watching: Progress) -> FinetuneResult:
+        return _finetune_once(recipe, task, tokens, backbone, folder, watching, seed)
+
+    number = recipe.tasks[task].finetune.seeds
+    if number == 1:
+        return train(recipe.seed, out, progress)
+    found = over_seeds(range(recipe.seed, recipe.seed + number), out, progress, train, FinetuneResult)
+    return replace(
+        found.results[found.best],
+        seeds={str(seed): metric for seed, metric in found.metrics.items()},
+        seeds_mean=found.mean,
+        seeds_spread=found.spread,
+    )
+
+
+def _finetune_once(
+    recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path, progress: Progress, seed: int
+) -> FinetuneResult:
     config, runtime = recipe.tasks[task].finetune, recipe.runtime
     kind = recipe.tasks[task].data.kind
     learned = KINDS[kind](tokens, task)
     train = learned.splits["train"]
     precision = select_precision(runtime.precision)
-    start_keras(precision, recipe.seed)
+    start_keras(precision, seed)
     mesh = mesh_on(runtime.mesh, device_count(), keras.backend.backend())
     shape = split_batch(mesh, config.global_batch_size, runtime.micro_batch_size)
-    batches = {split: learned.batches(split, shape, recipe.seed) for split in learned.splits}
+    batches = {split: learned.batches(split, shape, seed) for split in learned.splits}
     total_steps = math.ceil(config.epochs * len(train) / config.global_batch_size)
     rate = config.learning_rate or default_learning_rate(config.optimizer, _learning_rate(recipe))
     check_optimization(config, rate, total_steps)
@@ -84,14 +124,28 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         encoder = _initial_encoder(recipe, config, backbone)
         model = learned.model(encoder, config.dropout)
         model.build_from_config({})
-        learner = make_learner(model, config, rate, total_steps, objective, precision, mesh, runtime.fsdp_gather)
+        trained = apply_method(model, encoder, config, precision, mesh)
+        shares = layer_shares(trained, encoder, config, total_steps)
+        learner = make_learner(
+            trained, config, rate, total_steps, objective, precision, mesh, runtime.fsdp_gather, shares
+        )
+    numbers = estimate(
+        model,
+        trained,
+        encoder,
+        learner.optimizer,
+        shape.micro_batch_size // mesh.batch_shards,
+        train.sequence_length,
+    )
+    progress.say(numbers.sentence(config.method))
+    source, judged = tuning_batches(model, batches, config, out, progress)
     trainer = make_trainer(
         learner,
         {
             "step": "finetune",
             "task": task,
             "precision": precision,
-            "seed": recipe.seed,
+            "seed": seed,
             "parameters": model.count_params(),
         },
         config,
@@ -100,13 +154,22 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         total_steps,
         out,
         progress,
-        Evaluation(batches["validation"].in_order),
+        Evaluation(
+            judged.in_order,
+            math.ceil(total_steps / config.evaluations),
+            learned.metric,
+            config.early_stopping_patience,
+            config.keep == "best",
+        ),
     )
-    training = trainer.train(batches["train"], total_steps)
+    training = trainer.train(source, total_steps)
     validation = training.validation
     assert validation is not None
     finish_learning(learner)
     if process_id() == 0:
+        if config.method == "lora":
+            save_adapters(model, config.lora, out / "adapters")
+            merge_adapters(model)
         bundle = Bundle(
             task=task,
             kind=kind,
@@ -118,6 +181,7 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         )
         calibrated(bundle, learned, progress).save(out / "bundle")
         trainer.checkpoints.clear()
+        shutil.rmtree(out / FEATURES, ignore_errors=True)
     return FinetuneResult(
         task=task,
         backend=keras.backend.backend(),
@@ -129,6 +193,14 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
         accuracy=training.accuracy,
         validation_loss=validation["loss"],
         validation_accuracy=validation["accuracy"],
+        metric=learned.metric.name,
+        validation_metric=validation[learned.metric.name],
+        kept_step=training.kept_step,
+        method=config.method,
+        parameters=numbers.parameters,
+        trainable_parameters=numbers.trainable_parameters,
+        optimizer_slots=numbers.optimizer_slots,
+        memory_bytes=numbers.memory.total,
         tokens_per_second=training.tokens_per_second,
         seconds=training.seconds,
     )

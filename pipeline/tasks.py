@@ -32,6 +32,8 @@ from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.words import WordEncoder
 from pipeline.training.batches import BatchShape, LabelledBatches, TaggedBatches
 from pipeline.training.steppers import Objective
+from pipeline.training.watch.evaluation import Metric
+from pipeline.tuning.metrics import MACRO_F1, MICRO_F1, R2, tag_f1
 
 
 class LabelledTask(ABC):
@@ -57,6 +59,11 @@ class LabelledTask(ABC):
     def batches(self, split: str, shape: BatchShape, seed: int) -> LabelledBatches:
         """Return the batches of a split."""
         return LabelledBatches(self.splits[split], self.answers(split), self.segments, shape, seed)
+
+    @property
+    @abstractmethod
+    def metric(self) -> Metric:
+        """What tells the better of two validations."""
 
     @abstractmethod
     def answers(self, split: str) -> np.ndarray:
@@ -93,7 +100,12 @@ class ClassificationTask(LabelledTask):
 
     def objective(self, config: Finetune) -> Objective:
         """Return cross-entropy."""
-        return partial(segment_labels, label_smoothing=config.label_smoothing, z_loss=config.z_loss)
+        return _cross_entropy(config)
+
+    @property
+    def metric(self) -> Metric:
+        """Macro-F1."""
+        return MACRO_F1
 
 
 class MultiLabelTask(ClassificationTask):
@@ -110,6 +122,11 @@ class MultiLabelTask(ClassificationTask):
         """Return binary cross-entropy."""
         return partial(segment_label_sets, label_smoothing=config.label_smoothing)
 
+    @property
+    def metric(self) -> Metric:
+        """Micro-F1 at a threshold of one half."""
+        return MICRO_F1
+
 
 class RegressionTask(LabelledTask):
     """A number for each text."""
@@ -120,18 +137,27 @@ class RegressionTask(LabelledTask):
         return values
 
     @property
+    def offset(self) -> float:
+        """The mean of the training answers."""
+        return float(self.column("train").to_numpy().mean())
+
+    @property
     def scale(self) -> float:
         """The spread of the training answers, and the unit of the loss."""
         return float(self.column("train").to_numpy().std()) or 1.0
 
     def model(self, encoder: Backbone, dropout: float) -> keras.Model:
         """Return the model, not built."""
-        mean = float(self.column("train").to_numpy().mean())
-        return SegmentRegressor(encoder, mean, self.scale, self.segments, dropout=dropout)
+        return SegmentRegressor(encoder, self.offset, self.scale, self.segments, dropout=dropout)
 
     def objective(self, config: Finetune) -> Objective:  # noqa: ARG002 (nothing of it is about numbers)
         """Return the squared error over the variance of the training answers."""
-        return partial(segment_values, scale=self.scale)
+        return partial(segment_values, offset=self.offset, scale=self.scale)
+
+    @property
+    def metric(self) -> Metric:
+        """R squared."""
+        return R2
 
 
 class TaggingTask(LabelledTask):
@@ -140,7 +166,7 @@ class TaggingTask(LabelledTask):
     def batches(self, split: str, shape: BatchShape, seed: int) -> TaggedBatches:
         """Return the batches of a split."""
         tags = self._tags(split)
-        return TaggedBatches(self.splits[split], np.empty(0), self.segments, shape, seed, tags)
+        return TaggedBatches(self.splits[split], self.answers(split), self.segments, shape, seed, tags)
 
     def answers(self, split: str) -> np.ndarray:
         """Return the tags of all words of all texts, one after the other, (words,) int32."""
@@ -152,7 +178,12 @@ class TaggingTask(LabelledTask):
 
     def objective(self, config: Finetune) -> Objective:
         """Return cross-entropy."""
-        return partial(segment_labels, label_smoothing=config.label_smoothing, z_loss=config.z_loss)
+        return _cross_entropy(config)
+
+    @property
+    def metric(self) -> Metric:
+        """F1 of the tags that mark something."""
+        return tag_f1(self.labels)
 
     def _tags(self, split: str) -> Ragged:
         """Return for each token of each text the number of the tag that it is asked for, -1 where there is none."""
@@ -165,6 +196,15 @@ class TaggingTask(LabelledTask):
         places = encoded.starts.values + np.repeat(encoded.documents.offsets[:-1], kept)
         tags[places] = words.values
         return Ragged(tags, encoded.documents.offsets)
+
+
+def _cross_entropy(config: Finetune) -> Objective:
+    return partial(
+        segment_labels,
+        label_smoothing=config.label_smoothing,
+        z_loss=config.z_loss,
+        focal_gamma=config.focal_gamma or 0.0,
+    )
 
 
 KINDS: dict[str, type[LabelledTask]] = {

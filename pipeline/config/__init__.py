@@ -11,13 +11,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
+from pipeline.config.finetuning import Finetune, Lora
 from pipeline.config.judging import Evaluate, Gate
 from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
 from pipeline.config.running import Airflow, Mesh, Publish, Ray, Runtime
 from pipeline.config.section import Fraction, Name, Section, Severity
 from pipeline.config.settings import Settings, resolve_secrets
 from pipeline.config.sources import Columns, FilesSource, Icd10Source, Source, SplitName, SqlSource
-from pipeline.config.training import Finetune, Model, Optimization, Pretrain
+from pipeline.config.training import Model, Optimization, Pretrain
 
 __all__ = [
     "Airflow",
@@ -36,6 +37,7 @@ __all__ = [
     "Fraction",
     "Gate",
     "Icd10Source",
+    "Lora",
     "Mesh",
     "Model",
     "Name",
@@ -111,7 +113,8 @@ class Task(Section):
     gate: Gate = Gate()
 
     @model_validator(mode="after")
-    def _gate_fits_kind(self) -> Task:
+    def _sections_fit_the_kind(self) -> Task:
+        self.finetune.check(self.data.kind)
         self.gate.check(self.data.kind)
         return self
 

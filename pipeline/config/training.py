@@ -104,13 +104,3 @@ class Pretrain(Optimization):
                 f"and schedule {self.schedule!r}"
             )
         return self
-
-
-class Finetune(Optimization):
-    """Supervised training of one task from the pretrained backbone."""
-
-    initialize: Literal["pretrained", "scratch"] = Field("pretrained", description="scratch ignores the backbone")
-    epochs: PositiveInt = Field(4, description="passes over the task's training rows")
-    global_batch_size: PositiveInt = Field(16, description="packed rows per optimizer update")
-    dropout: Rate = Field(0.1, description="in the backbone and before the answer")
-    label_smoothing: Rate = Field(0.0, description="share spread over all classes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from pipeline.config import Optimization, Runtime
 from pipeline.progress import Progress
 from pipeline.training.batches import BatchShape
 from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.layer_rates import Share
 from pipeline.training.loop import Cost, Evaluation, Learner, Trainer, Watch
 from pipeline.training.mesh import bring_home
 from pipeline.training.optimizer import make_optimizer, use_averages
@@ -36,6 +38,7 @@ def make_learner(
     precision: str,
     mesh: MeshShape | None = None,
     gather: Literal["update", "micro_batch"] = "update",
+    shares: Sequence[Share] = (),
 ) -> Learner:
     """Return the built model with its optimizer and stepper.
 
@@ -48,9 +51,10 @@ def make_learner(
         precision: str. The recipe's, no `auto`.
         mesh: MeshShape or None. Of the devices that the model was built on; None: one.
         gather: str. The recipe's `runtime.fsdp_gather`.
+        shares: sequence of Share. See `make_optimizer`.
     """
     prepare(model, precision)
-    optimizer = make_optimizer(config, learning_rate, total_steps, model)
+    optimizer = make_optimizer(config, learning_rate, total_steps, model, shares=shares)
     return Learner(model, optimizer, make_stepper(model, optimizer, objective, mesh, gather))
 
 

@@ -101,7 +101,7 @@ class Checkpoints:
         """
         self.wait()
         while (step := self._newest(before)) is not None:
-            before, path = step, self._path(step)
+            before, path = step, self.path(step)
             description = read_sound(path, self.process, self.processes)
             if largest([description is None])[0]:
                 self.say(f"checkpoint {path.name} is damaged; trying the one before")
@@ -142,14 +142,14 @@ class Checkpoints:
         if self.process:
             return
         self._drop([path for path in self._all() if _step(path) > position.step])
-        file = self._path(position.step) / DESCRIPTION
+        file = self.path(position.step) / DESCRIPTION
         write_whole(file, json.dumps(json.loads(file.read_text()) | {"position": asdict(position)}, indent=2))
 
     def mark_best(self, step: int, value: float) -> None:
         """Keep the checkpoint of `step` from now on if `value` is the lowest so far."""
         self.wait()
         best = self.best()
-        if self.process == 0 and (best is None or value < best.value) and self._path(step).exists():
+        if self.process == 0 and (best is None or value < best.value) and self.path(step).exists():
             write_whole(self.folder / BEST, json.dumps(asdict(Best(step, value))))
 
     def best(self) -> Best | None:
@@ -158,12 +158,12 @@ class Checkpoints:
             best = Best(**json.loads((self.folder / BEST).read_text()))
         except (FileNotFoundError, ValueError, TypeError):  # not marked yet, or damaged: the next one is marked again
             return None
-        return best if self._path(best.step).exists() else None
+        return best if self.path(best.step).exists() else None
 
     def stable(self) -> Path | None:
         """Return the folder of the stable checkpoint; None when training has not been there."""
         self.wait()
-        path = None if self.stable_step is None else self._path(self.stable_step)
+        path = None if self.stable_step is None else self.path(self.stable_step)
         return path if path and path.exists() else None
 
     def clear(self) -> None:
@@ -173,7 +173,7 @@ class Checkpoints:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, snapshot: Snapshot) -> None:
-        final = self._path(snapshot.position.step)
+        final = self.path(snapshot.position.step)
         draft = self.folder / f".{final.name}.{self._attempt}.draft"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -227,7 +227,8 @@ class Checkpoints:
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
 
-    def _path(self, step: int) -> Path:
+    def path(self, step: int) -> Path:
+        """Return the folder of the checkpoint of a step."""
         return self.folder / f"step-{step:08d}"
 
     def _check_identity(self, path: Path, found: dict[str, Any]) -> None:

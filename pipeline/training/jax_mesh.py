@@ -135,8 +135,8 @@ class Exchange:
         return [found[index] for index in range(len(joined))]
 
     def total(self, sums: Any) -> Any:
-        """Return scalars summed over the devices that saw other rows."""
-        return tuple(jax.lax.psum(jnp.stack(sums), (DATA, FSDP)))
+        """Return arrays summed over the devices that saw other rows."""
+        return tuple(fused(lambda values: jax.lax.psum(values, (DATA, FSDP)), list(sums)))
 
     def shard_number(self) -> Any:
         """Return which part of the rows this device has."""

@@ -47,25 +47,29 @@ class JaxStepper:
         self.objective = objective
         self.shape = shape or MeshShape()
         self.gather_each = gather == "micro_batch" and self.shape.fsdp > 1
+        self.frozen_variables = [v for v in model.non_trainable_variables if is_frozen(v)]
+        self.changing_variables = [v for v in model.non_trainable_variables if not is_frozen(v)]
         self.replaced = [replaces_variable(v) for v in model.trainable_variables]
         self._update = jax.jit(self._compute_update, donate_argnums=0)
         self._evaluate = jax.jit(self._compute_sums)
         self.state: tuple[Any, ...] = ([], [], [])
+        self.frozen: list[Any] = []
         self.read_in()
         self.exchange = Exchange(self.shape, [spec_of(value) for value in self.state[0]])
+        self.frozen_exchange = Exchange(self.shape, [spec_of(value) for value in self.frozen])
 
     def update(self, batch: Batch) -> Update:
         """Apply one update to the mean loss over the global batch."""
-        self.state, update = self._update(self.state, place(self.shape, batch))
+        self.state, update = self._update(self.state, place(self.shape, batch), self.frozen)
         return Update(*update)
 
     def evaluate(self, batch: Batch) -> Sums:
         """Return the sums over the global batch without training."""
-        return Sums(*self._evaluate(self.state, place(self.shape, batch)))
+        return Sums(*self._evaluate(self.state, place(self.shape, batch), self.frozen))
 
     def compiled(self, batch: Batch) -> Any:
         """Return the compiled program of an update, for a look at its memory and its exchanges."""
-        return self._update.lower(self.state, place(self.shape, batch)).compile()
+        return self._update.lower(self.state, place(self.shape, batch), self.frozen).compile()
 
     def write_back(self) -> None:
         """Make the Keras variables show the current state, up to the next update."""
@@ -77,36 +81,42 @@ class JaxStepper:
         """Take the state from the Keras variables."""
         # Copies, because memory shared with NumPy or between two variables must not be reused.
         self.state = tuple([self._copy(v.value) for v in variables] for variables in self._variables())
+        # No update changes or donates these, so they need no copy of their own.
+        self.frozen = [self._placed(v.value) for v in self.frozen_variables]
+        for variable, value in zip(self.frozen_variables, self.frozen, strict=True):
+            variable.assign(value)
         self.write_back()
 
     def _copy(self, value: Any) -> Any:
-        several = len(value.sharding.device_set) > 1
-        return jnp.array(value) if several else jax.device_put(jnp.array(value), replicated(self.shape))
+        return self._placed(jnp.array(value))
+
+    def _placed(self, value: Any) -> Any:
+        return value if len(value.sharding.device_set) > 1 else jax.device_put(value, replicated(self.shape))
 
     def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
-        return self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables
+        return self.model.trainable_variables, self.changing_variables, self.optimizer.variables
 
-    def _compute_update(self, state: Any, batch: Any) -> tuple[Any, tuple[Any, ...]]:
+    def _compute_update(self, state: Any, batch: Any, frozen: Any = ()) -> tuple[Any, tuple[Any, ...]]:
         trainable, fixed, optimizer = state
         with keras.StatelessScope(state_mapping=list(zip(self.optimizer.variables, optimizer, strict=True))):
             factor, scale = loss_factor(batch, self.optimizer), self.optimizer.scale_loss(1.0)
-        parts = self.exchange.manual_specs
-        accumulate = self.exchange.on_parts(self._accumulate, (parts, WHOLE, ROWS, WHOLE), (parts, WHOLE, WHOLE))
-        gradients, fixed, sums = accumulate(trainable, fixed, batch, factor)
+        parts, still = self.exchange.manual_specs, self.frozen_exchange.manual_specs
+        accumulate = self.exchange.on_parts(self._accumulate, (parts, still, WHOLE, ROWS, WHOLE), (parts, WHOLE, WHOLE))
+        gradients, fixed, sums = accumulate(trainable, list(frozen), fixed, batch, factor)
         squares = [jnp.sum(jnp.square(g)) for g, largest in zip(gradients, self.replaced, strict=True) if not largest]
         norm = jnp.sqrt(sum(squares)) / scale
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
         return (trainable, fixed, optimizer), (*sums, norm, token_count(batch))
 
-    def _accumulate(self, trainable: Any, fixed: Any, batch: Any, factor: Any) -> tuple[Any, Any, Any]:
+    def _accumulate(self, trainable: Any, frozen: Any, fixed: Any, batch: Any, factor: Any) -> tuple[Any, Any, Any]:
         """Return the gradients of all micro-batches on all devices, the next dropout seeds, and the sums."""
         shard = self.exchange.shard_number()
-        weights = trainable if self.gather_each else self.exchange.gather(trainable)
+        weights, still = (trainable, frozen) if self.gather_each else self._gathered(trainable, frozen)
         gradient_of = jax.value_and_grad(self._differentiated(factor), has_aux=True)
 
         def add(carry: Any, micro_batch: Any) -> tuple[Any, None]:
             fixed, gradients, sums = carry
-            (_, (new_sums, fixed)), new = gradient_of(weights, fixed, micro_batch)
+            (_, (new_sums, fixed)), new = gradient_of(weights, still, fixed, micro_batch)
             joined = zip(self.replaced, gradients, new, strict=True)
             gradients = [jnp.maximum(old, one) if largest else old + one for largest, old, one in joined]
             return (fixed, gradients, jax.tree.map(jnp.add, sums, new_sums)), None
@@ -124,9 +134,9 @@ class JaxStepper:
         Weights that are put together for it are not kept for the way back, but put together again.
         """
 
-        def scaled_loss(weights: Any, fixed: Any, micro_batch: Any) -> tuple[Any, tuple[Any, Any]]:
-            whole = self.exchange.gather(weights) if self.gather_each else weights
-            sums, fixed = self._run(whole, fixed, micro_batch, training=True)
+        def scaled_loss(weights: Any, frozen: Any, fixed: Any, micro_batch: Any) -> tuple[Any, tuple[Any, Any]]:
+            whole, still = self._gathered(weights, frozen) if self.gather_each else (weights, frozen)
+            sums, fixed = self._run(whole, fixed, micro_batch, True, still)
             return sums[0] * factor, (sums, fixed)
 
         if not self.gather_each:
@@ -134,7 +144,10 @@ class JaxStepper:
         policy = jax.checkpoint_policies.save_anything_except_these_names(GATHERED)
         return jax.checkpoint(scaled_loss, policy=policy)
 
-    def _compute_sums(self, state: Any, batch: Any) -> tuple[Any, ...]:
+    def _gathered(self, trainable: Any, frozen: Any) -> tuple[list[Any], list[Any]]:
+        return self.exchange.gather(trainable), self.frozen_exchange.gather(frozen)
+
+    def _compute_sums(self, state: Any, batch: Any, frozen: Any = ()) -> tuple[Any, ...]:
         trainable, fixed, optimizer = state
         value_of = {id(v): value for v, value in zip(self.optimizer.variables, optimizer, strict=True)}
         average_of = {id(weight): value_of[id(average)] for weight, average in averages(self.optimizer)}
@@ -142,23 +155,32 @@ class JaxStepper:
             average_of.get(id(v), value) for v, value in zip(self.model.trainable_variables, trainable, strict=True)
         ]
 
-        def add(trainable: Any, fixed: Any, batch: Any) -> Any:
-            weights = self.exchange.gather(trainable)
-            sums = jax.lax.map(lambda micro: self._run(weights, fixed, micro, training=False)[0], batch)
-            return self.exchange.total(jax.tree.map(jnp.sum, sums))
+        def add(trainable: Any, frozen: Any, fixed: Any, batch: Any) -> Any:
+            weights, still = self._gathered(trainable, frozen)
+            sums = jax.lax.map(lambda micro: self._run(weights, fixed, micro, False, still)[0], batch)
+            return self.exchange.total([jnp.sum(values, axis=0) for values in sums])
 
-        mapped = self.exchange.on_parts(add, (self.exchange.manual_specs, WHOLE, ROWS), WHOLE)
-        totals: tuple[Any, ...] = mapped(trainable, fixed, batch)
+        parts, still = self.exchange.manual_specs, self.frozen_exchange.manual_specs
+        mapped = self.exchange.on_parts(add, (parts, still, WHOLE, ROWS), WHOLE)
+        totals: tuple[Any, ...] = mapped(trainable, list(frozen), fixed, batch)
         return totals
 
-    def _run(self, trainable: Any, fixed: Any, batch: Any, training: bool) -> tuple[tuple[Any, ...], Any]:
-        """Return the objective's sums and the new values of the non-trainable variables (the dropout seeds)."""
-        variables = [*self.model.trainable_variables, *self.model.non_trainable_variables]
-        mapping = list(zip(variables, [*trainable, *fixed], strict=True))
+    def _run(
+        self, trainable: Any, fixed: Any, batch: Any, training: bool, frozen: Any = ()
+    ) -> tuple[tuple[Any, ...], Any]:
+        """Return the objective's sums, those that there are, and the next dropout seeds."""
+        variables = [*self.model.trainable_variables, *self.changing_variables, *self.frozen_variables]
+        mapping = list(zip(variables, [*trainable, *fixed, *frozen], strict=True))
         with keras.StatelessScope(state_mapping=mapping) as scope:
             sums = self.objective(self.model, batch, training)
-        changed = [scope.get_current_value(v) for v in self.model.non_trainable_variables]
-        return tuple(sums), [new if new is not None else old for new, old in zip(changed, fixed, strict=True)]
+        changed = [scope.get_current_value(v) for v in self.changing_variables]
+        told = tuple(value for value in sums if value is not None)
+        return told, [new if new is not None else old for new, old in zip(changed, fixed, strict=True)]
+
+
+def is_frozen(variable: keras.Variable) -> bool:
+    """Return whether a variable that is not trained is a weight; the others are dropout seeds, which change."""
+    return bool(keras.backend.is_float_dtype(variable.dtype))
 
 
 def reseeded(seeds: list[Any], shard: Any, direction: int = 1) -> list[Any]:

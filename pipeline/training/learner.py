@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 
@@ -40,6 +41,11 @@ class Learner:
         """Copy the present state, which is that of `position`."""
         self.stepper.write_back()
         return take(position, self.model, self.optimizer)
+
+    def load(self, checkpoint: Path) -> None:
+        """Go to the state of one checkpoint; see `Checkpoints.load`."""
+        Checkpoints.load(checkpoint, self.model, self.optimizer)
+        self.stepper.read_in()
 
     def restore(self, checkpoints: Checkpoints, before: int | None = None) -> Position:
         """Go to the newest sound checkpoint, of a step before `before` if given; see `Checkpoints.restore`."""

@@ -15,7 +15,7 @@ from pipeline.training.batches import Batches
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.learner import Learner
 from pipeline.training.position import Position
-from pipeline.training.processes import process_id
+from pipeline.training.processes import from_first, process_id
 from pipeline.training.session import Session, Watch
 from pipeline.training.watch.evaluation import Evaluation, evaluate
 from pipeline.training.watch.failure import BAD_BATCH
@@ -31,10 +31,12 @@ __all__ = ["Cost", "Evaluation", "Learner", "Trainer", "TrainingResult", "Watch"
 class TrainingResult:
     """How training went; `seconds` leaves out compilation and adds up over restarts.
 
-    `validation` has `loss` and `accuracy` after the last update; None when nothing was evaluated.
+    `validation` has `loss`, `accuracy` and the metric, if any, of the weights that are kept: those after `kept_step`
+    updates; None when nothing was evaluated.
     """
 
     steps: int
+    kept_step: int
     resumed_at: int
     seconds: float
     tokens_per_second: float
@@ -80,15 +82,28 @@ class Trainer:
             session = Session(self, batches, total_steps, position, stop)
             end = session.run()
         self.learner.stepper.write_back()
+        kept_step = self._keep(end.step)
         return TrainingResult(
-            steps=total_steps,
+            steps=end.step,
+            kept_step=kept_step,
             resumed_at=position.step,
             seconds=round(end.seconds, 2),
             tokens_per_second=float(round(end.tokens / end.seconds)) if end.seconds else 0.0,
             loss=float("nan") if end.loss is None else end.loss,
             accuracy=float("nan") if end.accuracy is None else end.accuracy,
-            validation=session.validation,
+            validation=session.validation if kept_step == end.step else session.validation_at(kept_step),
         )
+
+    def _keep(self, last_step: int) -> int:
+        """Go back to the weights of the best evaluation, if asked to; return the step of those that are kept."""
+        if self.watch.evaluation is None or not self.watch.evaluation.keep_best:
+            return last_step
+        best = self.checkpoints.best()
+        step = int(from_first([best.step if best else last_step])[0])
+        if step != last_step:
+            self.learner.load(self.checkpoints.path(step))
+            self.reporter.progress.say(f"the best evaluation was at step {step}; its weights are kept")
+        return step
 
     def _resume(self, start: Position) -> Position:
         position = self.learner.restore(self.checkpoints)

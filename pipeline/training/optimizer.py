@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
 from pipeline.config import Optimization
+from pipeline.training.layer_rates import Share, by_layer
 from pipeline.training.muon import BlockMuon
 from pipeline.training.schedules import make_schedule
 
@@ -26,7 +28,12 @@ def default_learning_rate(optimizer: str, adamw_rate: float) -> float:
 
 
 def make_optimizer(
-    config: Optimization, learning_rate: float, total_steps: int, model: keras.Model, first_step: int = 0
+    config: Optimization,
+    learning_rate: float,
+    total_steps: int,
+    model: keras.Model,
+    first_step: int = 0,
+    shares: Sequence[Share] = (),
 ) -> keras.optimizers.Optimizer:
     """Return the recipe's optimizer, built for the model, with loss scaling under float16.
 
@@ -40,12 +47,15 @@ def make_optimizer(
         model: keras.Model. Built, with the weights that training starts from: they begin the moving average.
         first_step: int. Updates that the optimizer has made already, when its state is taken over from an earlier
             training and the schedule is to start anew.
+        shares: sequence of Share. What each trainable variable gets of the rate; empty: all of it.
 
     Raises:
         RecipeError: the phases of the schedule do not fit into `total_steps`.
     """
     schedule = make_schedule(config, learning_rate, total_steps, first_step)
-    optimizer = _make(config, schedule)
+    optimizer = _make(config, schedule, by_layer if shares else _as_it_is)
+    if shares:
+        optimizer.shares = tuple(shares)
     if not config.decay_all:
         optimizer.exclude_from_weight_decay(
             var_list=[v for v in model.trainable_variables if len(v.shape) < 2 or "embedding" in v.path]
@@ -78,7 +88,11 @@ def learning_rate_at(optimizer: keras.optimizers.Optimizer, step: int) -> float:
     return float(_inner(optimizer)._learning_rate(step))
 
 
-def _make(config: Optimization, schedule: keras.optimizers.schedules.LearningRateSchedule) -> Any:
+def _make(
+    config: Optimization,
+    schedule: keras.optimizers.schedules.LearningRateSchedule,
+    variant: Callable[[type[Any]], type[Any]],
+) -> Any:
     shared = {
         "learning_rate": schedule,
         "weight_decay": config.weight_decay,
@@ -88,22 +102,26 @@ def _make(config: Optimization, schedule: keras.optimizers.schedules.LearningRat
     }
     match config.optimizer:
         case "adamw":
-            return keras.optimizers.AdamW(beta_1=config.beta_1, beta_2=config.beta_2, **shared)
+            return variant(keras.optimizers.AdamW)(beta_1=config.beta_1, beta_2=config.beta_2, **shared)
         case "adam":
-            return keras.optimizers.Adam(
+            return variant(keras.optimizers.Adam)(
                 beta_1=config.beta_1, beta_2=config.beta_2, **(shared | {"weight_decay": None})
             )
         case "sgd":
-            return keras.optimizers.SGD(momentum=config.beta_1, nesterov=True, **shared)
+            return variant(keras.optimizers.SGD)(momentum=config.beta_1, nesterov=True, **shared)
         case "lion":
-            return keras.optimizers.Lion(beta_1=config.beta_1, beta_2=config.beta_2, **shared)
+            return variant(keras.optimizers.Lion)(beta_1=config.beta_1, beta_2=config.beta_2, **shared)
         case "muon":
-            return BlockMuon(
+            return variant(BlockMuon)(
                 adam_beta_1=config.beta_1,
                 adam_beta_2=config.beta_2,
                 adam_weight_decay=config.weight_decay,
                 **shared,
             )
+
+
+def _as_it_is(kind: type[Any]) -> type[Any]:
+    return kind
 
 
 def _inner(optimizer: keras.optimizers.Optimizer) -> Any:

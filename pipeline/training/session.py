@@ -89,13 +89,14 @@ class Session:
         self.hopeless_until = 0
         self.saved_step, self.saved_at = start.step, time.monotonic()
         self.validation: dict[str, float] | None = None
+        self.ended = False  # before `total`, because the evaluations grew no better
 
     def run(self) -> Position:
         """Train to the end and return where that is; `validation` is that of the end, if any."""
         position = self.start
         try:
             self._evaluate(position.step)  # unless the one before was killed right then, the log has it
-            while position.step < self.total:  # once, and once more after every rollback
+            while position.step < self.total and not self.ended:  # once, and once more after every rollback
                 position = self._train_from(position)
             self.checkpoints.wait()
         finally:
@@ -122,6 +123,8 @@ class Session:
                 if done < self.total:
                     self._check_stop(done)
                 self._evaluate(done)
+                if self.ended:
+                    return self.meter.position(done)
         return self.meter.position(self.total)
 
     def _update(self, step: int, batch: Batch) -> None:
@@ -215,11 +218,8 @@ class Session:
         evaluation = self.watch.evaluation
         if evaluation is None or not evaluation.due(done, self.total):
             return
-        known = self.reporter.log.validation(done)
-        found, loss, accuracy = from_first([bool(known), *(known or {"loss": 0.0, "accuracy": 0.0}).values()])
-        if found:
-            self.validation = {"loss": loss, "accuracy": accuracy}
-        else:
+        self.validation = self.validation_at(done)
+        if self.validation is None:
             self.checkpoints.wait()
 
             def after_batch() -> None:
@@ -227,10 +227,22 @@ class Session:
                     self.agreement.wish(self.stop.is_set(), save=False)
                 self._check_stop(done)
 
-            self.validation = evaluate(self.learner.stepper, evaluation.batches(), after_batch)
-            self.checkpoints.mark_best(done, self.validation["loss"])
+            self.validation = evaluate(self.learner.stepper, evaluation.batches(), after_batch, evaluation.metric)
+            self.checkpoints.mark_best(done, evaluation.badness(self.validation))
             self.reporter.validated(done, self.validation)
+        exhausted = evaluation.exhausted(list(self.reporter.log.validations().values()))
+        if done < self.total and from_first([exhausted])[0]:
+            self.ended = True
+            self.reporter.progress.say(f"no better evaluation in the last {evaluation.patience}; ended at step {done}")
         self.meter.restart()
+
+    def validation_at(self, step: int) -> dict[str, float] | None:
+        """Return the validation after `step` updates as process 0 has logged it; None when it has not been made."""
+        assert self.watch.evaluation is not None
+        names = self.watch.evaluation.names
+        known = self.reporter.log.validations().get(step)
+        found, *values = from_first([bool(known), *((known or {}).get(name, 0.0) for name in names)])
+        return dict(zip(names, values, strict=True)) if found else None
 
     def _profile(self, end: bool = False) -> None:
         """Start and stop the profiler around whole updates."""

@@ -47,7 +47,7 @@ class TensorFlowStepper:
             new_sums, new = self._differentiate({name: array[index] for name, array in batch.items()}, factor)
             joined = zip(replaced, gradients, new, strict=True)
             gradients = [tf.maximum(old, one) if largest else old + one for largest, old, one in joined]
-            sums = tuple(total + value for total, value in zip(sums, new_sums, strict=True))
+            sums = tuple(total + value for total, value in zip(sums, new_sums[:3], strict=True))
         norm = tf.linalg.global_norm([g for g, largest in zip(gradients, replaced, strict=True) if not largest]) / scale
         self.optimizer.apply(gradients, variables)
         return (*sums, norm, token_count(batch))
@@ -61,10 +61,19 @@ class TensorFlowStepper:
         return sums, [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
 
     def _compute_sums(self, batch: dict[str, tf.Tensor]) -> tuple[Any, ...]:
-        sums = (tf.constant(0.0),) * 3
         with keras.StatelessScope(state_mapping=averages(self.optimizer)):
+            sums = tuple(tf.zeros(shape) for shape in self._shapes_of_sums(batch))
             for index in tf.range(tf.shape(batch["weights"])[0]):
-                micro_batch = {name: array[index] for name, array in batch.items()}
-                new_sums = self.objective(self.model, micro_batch, False)
+                new_sums = self._sums_of({name: array[index] for name, array in batch.items()})
                 sums = tuple(total + value for total, value in zip(sums, new_sums, strict=True))
         return sums
+
+    def _shapes_of_sums(self, batch: dict[str, tf.Tensor]) -> list[tf.TensorShape]:
+        """Return the shapes of what a micro-batch adds, which a loop must know before its first round."""
+        micro_batch = {name: tf.TensorSpec(array.shape[1:], array.dtype) for name, array in batch.items()}
+        traced = tf.function(self._sums_of, autograph=False).get_concrete_function(micro_batch)
+        return [output.shape for output in traced.structured_outputs]
+
+    def _sums_of(self, micro_batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        sums = self.objective(self.model, micro_batch, False)
+        return tuple(value for value in sums if value is not None)

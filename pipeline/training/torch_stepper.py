@@ -39,7 +39,7 @@ class TorchStepper:
         for index in range(len(batch["weights"])):
             sums = self.objective(self.model, {name: tensor[index] for name, tensor in tensors.items()}, True)
             (sums.loss * factor).backward()
-            totals.append([value.detach() for value in sums])
+            totals.append([value.detach() for value in sums[:3]])
             for kept, parameter in zip(largest, replaced, strict=True):
                 torch.maximum(kept, parameter.grad, out=kept)
                 parameter.grad = None
@@ -59,10 +59,13 @@ class TorchStepper:
         tensors = _on_device(batch)
         with torch.no_grad(), keras.StatelessScope(state_mapping=averages(self.optimizer)):
             sums = [
-                list(self.objective(self.model, {name: tensor[index] for name, tensor in tensors.items()}, False))
+                self.objective(self.model, {name: tensor[index] for name, tensor in tensors.items()}, False)
                 for index in range(len(batch["weights"]))
             ]
-        return Sums(*self._total(torch.stack(list(_total(sums)))))
+        summed = [torch.stack(values).sum(0) for values in zip(*sums, strict=True) if values[0] is not None]
+        flat = self._total(torch.cat([value.flatten() for value in summed]))  # one exchange
+        parts = flat.split([value.numel() for value in summed])
+        return Sums(*(part.view_as(value) for part, value in zip(parts, summed, strict=True)))
 
     def _total(self, values: torch.Tensor) -> torch.Tensor:
         """Return the values summed over all processes."""

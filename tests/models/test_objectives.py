@@ -5,12 +5,14 @@ from compiled import value_of
 from tiny_models import make_classifier, make_masked_model, packed_rows
 
 from models.objectives import (
+    class_counts,
     segment_label_sets,
     segment_labels,
     segment_values,
     token_prediction,
     weighted_cross_entropy,
 )
+from pipeline.tuning.metrics import R2
 
 
 def random_case(seed: int = 0):
@@ -23,7 +25,7 @@ def random_case(seed: int = 0):
 
 def sums_of(*arguments, **options) -> list[float]:
     arguments = [keras.ops.convert_to_tensor(argument) for argument in arguments]
-    return [float(keras.ops.convert_to_numpy(value)) for value in weighted_cross_entropy(*arguments, **options)]
+    return [float(keras.ops.convert_to_numpy(value)) for value in weighted_cross_entropy(*arguments, **options)[:3]]
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
@@ -137,18 +139,21 @@ def test_sets_of_classes_cost_the_mean_binary_cross_entropy(label_smoothing) -> 
     losses = -(wanted * np.log(probability) + (1 - wanted) * np.log(1 - probability)).mean(axis=-1)
     right = ((logits > 0) == targets).all(axis=-1)
     batch = {"targets": keras.ops.convert_to_tensor(targets), "weights": keras.ops.convert_to_tensor(weights)}
-    found = numbers(segment_label_sets(said(logits), batch, True, label_smoothing))
+    found = numbers(segment_label_sets(said(logits), batch, True, label_smoothing)[:3])
     np.testing.assert_allclose(found, [(losses * weights).sum(), weights.sum(), (right * weights).sum()], rtol=1e-5)
     assert found[2] >= 1
-    judged = numbers(segment_label_sets(said(logits), batch, False, label_smoothing))
-    assert (judged[0] == found[0]) == (label_smoothing == 0)
+    judged = segment_label_sets(said(logits), batch, False, label_smoothing)
+    assert (numbers(judged[:1])[0] == found[0]) == (label_smoothing == 0)
+    given, kept = logits > 0, weights[..., None]
+    counts = [(kept * values).sum(axis=(0, 1)) for values in (given * targets, targets, given)]
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(judged.counts), counts)
 
 
 def test_large_logits_of_sets_do_not_overflow() -> None:
     targets = np.array([[[0, 1]]], np.uint8)
     batch = {"targets": keras.ops.convert_to_tensor(targets), "weights": keras.ops.ones((1, 1))}
     logits = np.array([[[3e4, -3e4]]], np.float32)
-    assert numbers(segment_label_sets(said(logits), batch, True)) == [3e4, 1.0, 0.0]
+    assert numbers(segment_label_sets(said(logits), batch, True)[:3]) == [3e4, 1.0, 0.0]
 
 
 def test_numbers_cost_their_squared_error_in_units_of_the_scale() -> None:
@@ -157,5 +162,41 @@ def test_numbers_cost_their_squared_error_in_units_of_the_scale() -> None:
         "targets": keras.ops.convert_to_tensor(np.array([[1.9, 1.0], [2.0, 0.0]], np.float32)),
         "weights": keras.ops.convert_to_tensor(np.array([[1.0, 1.0], [1.0, 0.0]], np.float32)),
     }
-    found = numbers(segment_values(said(values), batch, True, scale=2.0))
+    found = numbers(segment_values(said(values), batch, True, scale=2.0)[:3])
     np.testing.assert_allclose(found, [0.45**2 + 2.0**2, 3.0, 2.0], rtol=1e-6)
+    judged = segment_values(said(values), batch, False, offset=1.0, scale=2.0)
+    np.testing.assert_allclose(numbers(judged[:3]), found, rtol=1e-5)
+    truth = np.array([1.9, 1.0, 2.0])
+    expected = 1 - 4 * found[0] / ((truth - truth.mean()) ** 2).sum()
+    assert R2.of(keras.ops.convert_to_numpy(judged.counts)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_the_focal_loss_is_the_formula(gamma, label_smoothing) -> None:
+    logits, targets, weights = random_case()
+    exact = logits.astype(np.float64)
+    probability = np.exp(exact) / np.exp(exact).sum(axis=-1, keepdims=True)
+    wanted = np.eye(5)[targets] * (1 - label_smoothing) + label_smoothing / 5
+    losses = -(wanted * np.log(probability)).sum(axis=-1)
+    known = np.take_along_axis(probability, targets[..., None], axis=-1)[..., 0]
+    plain = sums_of(logits, targets, weights, label_smoothing=label_smoothing)
+    focal = sums_of(logits, targets, weights, label_smoothing=label_smoothing, focal_gamma=gamma)
+    assert focal[0] == pytest.approx(((1 - known) ** gamma * losses * weights).sum(), rel=1e-5)
+    assert focal[1:] == plain[1:]
+    certain = np.array([[[40.0, -40.0]]], np.float32)
+    sure = sums_of(certain, np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32), focal_gamma=0.5)
+    assert sure[0] == pytest.approx(0.0, abs=1e-6)  # and not NaN
+
+
+def test_class_counts_are_hits_support_and_answers() -> None:
+    logits, targets, weights = random_case()
+    found = class_counts(*(keras.ops.convert_to_tensor(array) for array in (logits, targets, weights)))
+    predicted = logits.argmax(axis=-1)
+    for label in range(5):
+        expected = [
+            (weights * ((targets == label) & (predicted == label))).sum(),
+            (weights * (targets == label)).sum(),
+            (weights * (predicted == label)).sum(),
+        ]
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(found)[:, label], expected)

@@ -1,7 +1,9 @@
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import accuracy_score, f1_score
 from tiny_steps import KINDS, make_recipe, make_tokens, view
 
 from pipeline.backbone import build_encoder, load_encoder, save_backbone
@@ -30,12 +32,12 @@ def backbone(tokens, tmp_path_factory):
     return folder
 
 
-def run(tokens, backbone, out, **config) -> FinetuneResult:
-    out.mkdir()
+def run(tokens, backbone, out, progress=None, **config) -> FinetuneResult:
+    out.mkdir(exist_ok=True)
     defaults = {"epochs": 12, "global_batch_size": 8, "learning_rate": 0.01}
     task = {"data": {"source": "notes", "label": "kind"}, "finetune": defaults | config}
     recipe = make_recipe(tasks={"kind": task})
-    return finetune(view(recipe, "finetune", "kind"), "kind", tokens, backbone, out, SilentProgress())
+    return finetune(view(recipe, "finetune", "kind"), "kind", tokens, backbone, out, progress or SilentProgress())
 
 
 def test_it_learns_the_task_and_the_bundle_answers(tokens, backbone, tmp_path) -> None:
@@ -45,6 +47,12 @@ def test_it_learns_the_task_and_the_bundle_answers(tokens, backbone, tmp_path) -
     assert result.loss == log[-1]["loss"] < log[0]["loss"] / 2
     assert result.validation_accuracy > 0.9
     assert result.validation_loss < np.log(2) / 2
+    judged = [json.loads(line) for line in (tmp_path / "out" / "logs" / "metrics.jsonl").read_text().splitlines()]
+    judged = {line["step"]: line["validation_macro_f1"] for line in judged if "validation_macro_f1" in line}
+    assert len(judged) == 4
+    assert (result.metric, result.validation_metric) == ("macro_f1", max(judged.values()))
+    assert result.kept_step == min(step for step, value in judged.items() if value == max(judged.values()))
+    assert (result.method, result.trainable_parameters) == ("full", result.parameters)
     assert (result.task, result.classes, result.steps, result.resumed_at) == ("kind", 2, log[-1]["step"], 0)
     json.dumps(result.__dict__)
     files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -54,6 +62,11 @@ def test_it_learns_the_task_and_the_bundle_answers(tokens, backbone, tmp_path) -
     texts = [f"{one} and {other} on day 3" for kind in sorted(KINDS) for one, other in [KINDS[kind][:2]]]
     answers = bundle.answer(texts)
     assert [bundle.labels[i] for i in answers.argmax(axis=1)] == sorted(KINDS)
+    rows = pq.read_table(tokens / "tasks" / "kind" / "validation.parquet")
+    predicted = [bundle.labels[i] for i in bundle.answer(rows["text"].to_pylist()).argmax(axis=1)]
+    truth = rows["label"].to_pylist()
+    assert result.validation_metric == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert result.validation_accuracy == pytest.approx(accuracy_score(truth, predicted))
 
 
 @pytest.mark.slow

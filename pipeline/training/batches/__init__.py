@@ -9,6 +9,7 @@ from pipeline.training.batches.labelled import LabelledBatches, TaggedBatches
 from pipeline.training.batches.masked import MaskedBatches
 from pipeline.training.batches.order import Batch, Batches, BatchShape, CorpusBatches, shuffled_rows
 from pipeline.training.batches.spans import SpanBatches
+from pipeline.training.batches.weighted import WeightedBatches, class_weights
 
 __all__ = [
     "Batch",
@@ -20,5 +21,7 @@ __all__ = [
     "MaskedBatches",
     "SpanBatches",
     "TaggedBatches",
+    "WeightedBatches",
+    "class_weights",
     "shuffled_rows",
 ]

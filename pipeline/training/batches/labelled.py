@@ -34,7 +34,7 @@ class LabelledBatches:
 
     def batch(self, step: int) -> Batch:
         """Return token_ids, segment_ids (.., seq), weights (.., segments_per_row) and targets (.., the same, ...)."""
-        numbers = self._numbers(step)[self.shape.positions]
+        numbers = self.numbers(step)[self.shape.positions]
         return self._label(numbers, np.ones(len(numbers), bool))
 
     def in_order(self) -> Iterator[Batch]:
@@ -45,9 +45,10 @@ class LabelledBatches:
 
     def describe(self, step: int) -> list[dict[str, Any]]:
         """Return which rows and documents the batch of an update holds."""
-        return describe_rows(self.rows, self._numbers(step))
+        return describe_rows(self.rows, self.numbers(step))
 
-    def _numbers(self, step: int) -> np.ndarray:
+    def numbers(self, step: int) -> np.ndarray:
+        """Return which rows the batch of an update holds, in all processes together, (global_batch_size,) int64."""
         return shuffled_rows(step, self.shape.global_batch_size, len(self.rows), self.seed)
 
     def _label(self, numbers: np.ndarray, counted: np.ndarray) -> Batch:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pipeline.store.files import write_whole
 
+VALIDATION = "validation_"
+
 
 class MetricsLog:
     """A file of JSON lines that tells one history: what comes after a step is dropped when training goes back there.
@@ -37,12 +39,14 @@ class MetricsLog:
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
-    def validation(self, step: int) -> dict[str, float] | None:
-        """Return the validation after `step` updates; None when it has not been made."""
+    def validations(self) -> dict[int, dict[str, float]]:
+        """Return all validations by their step, oldest first."""
+        found = {}
         for line in self._lines():
-            if line["step"] == step and "validation_loss" in line:
-                return {"loss": line["validation_loss"], "accuracy": line["validation_accuracy"]}
-        return None
+            if "validation_loss" in line:
+                pairs = line.items()
+                found[line["step"]] = {n.removeprefix(VALIDATION): v for n, v in pairs if n.startswith(VALIDATION)}
+        return found
 
     def _lines(self) -> list[dict[str, Any]]:
         if not self.path.exists():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.progress import Progress
-from pipeline.training.watch.log import MetricsLog
+from pipeline.training.watch.log import VALIDATION, MetricsLog
 
 SHOWN = ("loss", "tokens_per_second", "model_flops_utilization")
 
@@ -31,7 +31,7 @@ class Reporter:
 
     def validated(self, step: int, figures: Mapping[str, float]) -> None:
         """Tell the validation after `step` updates."""
-        self._write(step, {f"validation_{name}": value for name, value in figures.items()})
+        self._write(step, {f"{VALIDATION}{name}": value for name, value in figures.items()})
 
     def rolled_back(self, step: int, figures: Mapping[str, Any]) -> None:
         """Tell that training went back to `step`; later lines of the log belong to what was given up."""

@@ -18,6 +18,8 @@ import keras
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from models.freezing import train_top
+from models.lora import add_adapters
 from models.objectives import token_prediction
 from models.parallel import MeshShape
 from models.size import Dimensions
@@ -47,6 +49,7 @@ def train(
     architecture: str = "encoder",
     dropout: float = 0.0,
     updates: int = 5,
+    method: str = "full",
     **options: Any,
 ) -> dict[str, Any]:
     keras.config.set_dtype_policy(dtype_policy(precision))
@@ -54,6 +57,10 @@ def train(
     dimensions = Dimensions(2, 64, 4, 2, 96, 3e-3, architecture=architecture)
     with laid_out(mesh):
         model = build_language_model(dimensions, embedding_rows(architecture, Pretrain(), VOCABULARY, LENGTH), dropout)
+        if method == "top block":
+            train_top(model.backbone, 1)
+        elif method == "adapters":
+            add_adapters(model.backbone, 4, 8.0, "all")
         optimizer = make_optimizer(Pretrain(**{"warmup_fraction": 0.0} | options), 3e-3, 20, model)
         stepper = make_stepper(model, optimizer, partial(token_prediction), mesh, gather)
     shape = BatchShape(GLOBAL_BATCH, GLOBAL_BATCH // micro_batches)
@@ -61,7 +68,7 @@ def train(
     batch["weights"] *= np.random.default_rng(0).random(batch["weights"].shape) < 0.7  # unequal on every device
     told = [stepper.update(batch) for _ in range(updates)]
     figures = [[float(value) for value in update] for update in told]
-    validation = [float(value) for value in stepper.evaluate(batch)]
+    validation = [float(value) for value in stepper.evaluate(batch)[:3]]
     compiled = stepper.compiled(batch)
     stepper.write_back()
     named = {v.path.partition("/")[2]: v.value for v in model.trainable_variables}

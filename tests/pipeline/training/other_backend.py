@@ -19,6 +19,7 @@ def main(folder: Path) -> int:
             str(TESTS / "pipeline" / "training"),
             str(TESTS / "pipeline" / "test_pretrain.py"),
             str(TESTS / "pipeline" / "test_finetune.py"),
+            str(TESTS / "pipeline" / "tuning"),
             f"--ignore={TESTS / 'pipeline' / 'training' / 'test_batches.py'}",  # NumPy only
             "-mnot slow",
             "-pno:cacheprovider",

@@ -33,6 +33,16 @@ CASES: dict[str, dict[str, Any]] = {
     "muon, mixed": {"mesh": MIXED, "optimizer": "muon", "architecture": "decoder", "ema_decay": 0.9},
     "spans, one": {"mesh": ONE, "architecture": "encoder_decoder"},
     "spans, mixed": {"mesh": MIXED, "architecture": "encoder_decoder"},
+    "top block, one": {"mesh": ONE, "method": "top block", "architecture": "decoder"},
+    "top block, mixed": {"mesh": MIXED, "method": "top block", "architecture": "decoder"},
+    "adapters, one": {"mesh": ONE, "method": "adapters", "optimizer": "sgd"},
+    "adapters, mixed": {"mesh": MIXED, "method": "adapters", "optimizer": "sgd"},
+    "adapters, mixed, gathered in each micro-batch": {
+        "mesh": MIXED,
+        "method": "adapters",
+        "optimizer": "sgd",
+        "gather": "micro_batch",
+    },
     "dropout": {"mesh": {"data": 8}, "dropout": 0.5, "updates": 3},
 }
 
@@ -58,6 +68,9 @@ def trained() -> dict[str, dict[str, Any]]:
         ("bfloat16, mixed", "bfloat16, one", 2e-3),
         ("muon, mixed", "muon, one", 2e-6),
         ("spans, mixed", "spans, one", 2e-6),
+        ("top block, mixed", "top block, one", 2e-6),
+        ("adapters, mixed", "adapters, one", 2e-6),
+        ("adapters, mixed, gathered in each micro-batch", "adapters, one", 2e-6),
     ],
 )
 def test_the_loss_curve_and_the_weights_are_those_of_one_device(trained, case, reference, tolerance) -> None:

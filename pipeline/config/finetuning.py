@@ -1,0 +1,105 @@
+"""How one task is learnt from its labelled rows: from where, by which weights, and which of the results is kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from pipeline.config.section import Section
+from pipeline.config.training import Optimization, Rate
+
+
+class Lora(Section):
+    """Low-rank adapters beside frozen kernels (Hu 2021, arXiv 2106.09685): x W + alpha / rank * (x A) B."""
+
+    rank: PositiveInt = Field(8, description="width between A and B")
+    alpha: Annotated[float, Field(gt=0)] = Field(16.0, description="strength; an adapter counts alpha / rank")
+    targets: Literal["attention", "feedforward", "all"] = Field("all", description="whose kernels get an adapter")
+
+
+class Finetune(Optimization):
+    """Supervised training of one task from the pretrained backbone."""
+
+    initialize: Literal["pretrained", "scratch"] = Field("pretrained", description="scratch ignores the backbone")
+    epochs: PositiveInt = Field(4, description="passes over the task's training rows")
+    global_batch_size: PositiveInt = Field(16, description="packed rows per optimizer update")
+    dropout: Rate = Field(0.1, description="in the backbone and before the answer")
+    label_smoothing: Rate = Field(0.0, description="share spread over all classes")
+    class_weights: Literal["none", "balanced", "inverse_sqrt"] = Field(
+        "none", description="for long tails: balanced lets all classes weigh alike, inverse_sqrt goes half of the way"
+    )
+    focal_gamma: Annotated[float, Field(gt=0, le=10)] | None = Field(
+        None, description="for long tails: rows answered rightly by a margin weigh less, with this power; 2 is usual"
+    )
+    evaluations: PositiveInt = Field(4, description="validations over the training, evenly spaced; the last at its end")
+    keep: Literal["best", "last"] = Field("best", description="the weights of the best validation by the task's metric")
+    early_stopping_patience: PositiveInt | None = Field(
+        None, description="validations in a row without a better metric after which training ends; null: never"
+    )
+    method: Literal["full", "feature_extraction", "partial", "lora"] = Field(
+        "full", description="which weights are trained; the head always is"
+    )
+    trainable_layers: PositiveInt | None = Field(
+        None, description="of partial: so many of the top blocks, and the final norm; null: all, and the embedding"
+    )
+    train_only: Literal["all", "norms"] = Field("all", description="of partial: norms trains the scales of norms only")
+    layer_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="of full and partial: each block learns at this share of the rate of the one above it"
+    )
+    gradual_unfreezing: bool = Field(
+        False, description="of full and partial: the head learns first, then one more block from the top at a time"
+    )
+    lora: Lora = Field(Lora(), description="of method lora")
+    seeds: PositiveInt = Field(
+        1, description="the same fine-tuning from so many seeds; the best by validation is kept, mean and spread told"
+    )
+
+    def check(self, kind: str) -> None:
+        """Raise ValueError when a key does not go with the kind of task."""
+        classes, several = ("classification", "tagging"), ("classification", "multi_label", "tagging")
+        homes = {"class_weights": classes, "focal_gamma": classes, "z_loss": classes, "label_smoothing": several}
+        for key, kinds in homes.items():
+            if getattr(self, key) != type(self).model_fields[key].default and kind not in kinds:
+                raise ValueError(f"finetune.{key} is for {' and '.join(kinds)}, and kind is {kind}; remove it")
+        if self.method == "feature_extraction" and kind == "tagging":
+            raise ValueError(
+                "finetune.method feature_extraction keeps one feature a text, and tagging needs one a word; set method "
+                "to partial with trainable_layers: 1, or to lora"
+            )
+
+    @model_validator(mode="after")
+    def _stopping_is_possible(self) -> Finetune:
+        patience = self.early_stopping_patience
+        if patience is not None and patience >= self.evaluations:
+            raise ValueError(
+                f"early_stopping_patience is {patience} and there are {self.evaluations} evaluations, so training can "
+                f"never end early; set evaluations to {patience + 1} or more, or lower early_stopping_patience"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keys_belong_to_the_method(self) -> Finetune:
+        homes = {
+            "trainable_layers": ("partial",),
+            "train_only": ("partial",),
+            "layer_decay": ("full", "partial"),
+            "gradual_unfreezing": ("full", "partial"),
+            "lora": ("lora",),
+        }
+        for key, methods in homes.items():
+            if getattr(self, key) != type(self).model_fields[key].default and self.method not in methods:
+                raise ValueError(
+                    f"{key} is of method {' and '.join(methods)}, and method is {self.method}; set method to "
+                    f"{methods[-1]}, or remove {key}"
+                )
+        if self.method == "partial" and self.trainable_layers is None and self.train_only == "all":
+            raise ValueError(
+                "method partial trains everything as it stands; set trainable_layers to a number of top blocks or "
+                "train_only to norms, or method to full"
+            )
+        if self.method == "lora" and self.optimizer == "muon":
+            raise ValueError(
+                "optimizer muon is made for whole kernels, and method lora trains none; set optimizer to adamw"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""What fine-tuning adds to the training engine: which weights learn, from what, and how often."""

@@ -1,0 +1,35 @@
+import pytest
+from pydantic import ValidationError
+
+from pipeline.config import Finetune
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"early_stopping_patience": 4}, "patience is 4 and there are 4 evaluations, .* set evaluations to 5 or more"),
+        ({"trainable_layers": 2}, "trainable_layers is of method partial, and method is full; set method to partial"),
+        ({"method": "lora", "train_only": "norms"}, "train_only is of method partial, and method is lora"),
+        ({"method": "lora", "layer_decay": 0.9}, "layer_decay is of method full and partial, and method is lora"),
+        ({"method": "feature_extraction", "gradual_unfreezing": True}, "gradual_unfreezing is of method full and"),
+        ({"lora": {"rank": 4}}, "lora is of method lora, and method is full; set method to lora, or remove lora"),
+        ({"method": "partial"}, "method partial trains everything as it stands; set trainable_layers to"),
+        ({"method": "lora", "optimizer": "muon"}, "muon is made for whole kernels, and method lora trains none"),
+    ],
+)
+def test_keys_that_do_not_go_together_say_how_to_mend_it(config, message) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Finetune(**config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"method": "partial", "trainable_layers": 2, "layer_decay": 0.9, "gradual_unfreezing": True},
+        {"method": "partial", "train_only": "norms"},
+        {"layer_decay": 0.9, "early_stopping_patience": 2},
+        {"method": "lora", "lora": {"rank": 4, "alpha": 8, "targets": "attention"}},
+    ],
+)
+def test_those_that_do_are_taken(config) -> None:
+    assert Finetune(**config).model_dump(exclude_unset=True, exclude_defaults=True) == config
