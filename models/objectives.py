@@ -108,8 +108,8 @@ def segment_values(
 ) -> Sums:
     """Squared error of the segments' numbers, in units of `scale`; right is what misses by less than half of it.
 
-    Outside training `counts` are the squared error, the weight, and the sum of the targets and of their squares, counted
-    from `offset` in the same units, (4,) float32: R squared follows from them.
+    Outside training `counts` are the squared error, the weight, and the sums of the targets and of their squares, as
+    numbers from `offset` in the same units, (4,) float32: R squared follows from them.
 
     Args:
         model: keras.Model. Answers numbers, (batch, segments).
