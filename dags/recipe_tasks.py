@@ -120,7 +120,9 @@ def publish(name: str, judged: dict[str, Any]) -> dict[str, str]:
     """Prove the export, register it and make it the champion; skipped when the gate has refused the candidate."""
     show_name(name)
     if judged["verdict"] != "pass":
-        raise AirflowSkipException(f"not published, because the gate refused it: {' '.join(judged['reasons'])}")
+        asks = judged["verdict"] == "needs_review"
+        why = "the gate asks for a person's review" if asks else "the gate refused it"
+        raise AirflowSkipException(f"not published, because {why}: {' '.join(judged['reasons'])}")
     artifact = run_step("publish", name)
     with errors_decide_on_retries():
         version = current_flow().register(name)

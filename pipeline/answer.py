@@ -3,12 +3,14 @@
 classification   {"label", "confidence", "top": [{"label", "confidence"}, ...]}
 multi_label      {"labels": [...], "top": [{"label", "confidence"}, ...]}
 regression       {"value"}
-tagging          {"words": [{"word", "tag", "confidence"}, ...], "spans": [{"type", "text", "first", "last"}, ...]}
+tagging          {"words": [{"word", "tag", "confidence"}, ...], "spans": [{"type", "text", "first", "last"}, ...]},
+                 spans where the tags mark some (BIO, BIOES, BILOU)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,25 +34,6 @@ def answers_of(bundle: Bundle, texts: Sequence[str], pairs: Sequence[str | None]
     return [_tags(bundle.labels, words, rows) for words, rows in zip(bundle.words(texts), said, strict=True)]
 
 
-def spans_of(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    """Return (type, first word, last word) of each span that BIO tags mark; tags of another form mark none.
-
-    A span also begins where a tag continues one of another type, as the CoNLL evaluation counts it.
-    """
-    spans: list[tuple[str, int, int]] = []
-    open_type = ""
-    for number, tag in enumerate(tags):
-        mark, _, kind = tag.partition("-")
-        if mark not in ("B", "I") or not kind:
-            open_type = ""
-        elif mark == "I" and kind == open_type:
-            spans[-1] = (kind, spans[-1][1], number)
-        else:
-            spans.append((kind, number, number))
-            open_type = kind
-    return spans
-
-
 def _ranked(labels: Sequence[str], row: np.ndarray, top: int) -> list[Said]:
     best: Iterable[int] = (-row).argsort(kind="stable")[:top]
     return [{"label": labels[index], "confidence": float(row[index])} for index in best]
@@ -62,11 +45,13 @@ def _best(labels: Sequence[str], row: np.ndarray, top: int) -> Said:
 
 
 def _set(bundle: Bundle, row: np.ndarray, top: int) -> Said:
-    chosen = [label for label, value, least in zip(bundle.labels, row, bundle.thresholds, strict=True) if value > least]
+    chosen = [label for label, value, least in zip(bundle.labels, row, bundle.thresholds, strict=True) if value >= least]
     return {"labels": chosen, "top": _ranked(bundle.labels, row, top)}
 
 
 def _tags(labels: Sequence[str], words: Sequence[str], rows: np.ndarray) -> Said:
+    from pipeline.judge.kinds.spans import are_spans, spans_of
+
     best = rows.argmax(axis=1) if len(words) else np.empty(0, np.int64)  # (words,)
     tags = [labels[index] for index in best]
     confidences = [float(row[index]) for row, index in zip(rows, best, strict=True)]
@@ -74,8 +59,9 @@ def _tags(labels: Sequence[str], words: Sequence[str], rows: np.ndarray) -> Said
         {"word": word, "tag": tag, "confidence": confidence}
         for word, tag, confidence in zip(words, tags, confidences, strict=True)
     ]
+    found = sorted(*spans_of([tags], spans=True), key=itemgetter(1)) if are_spans(labels) else []
     spans = [
         {"type": kind, "text": " ".join(words[first : last + 1]), "first": first, "last": last}
-        for kind, first, last in spans_of(tags)
+        for kind, first, last in found
     ]
     return {"words": named, "spans": spans}

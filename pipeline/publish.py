@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 TOLERANCES = {"float32": 1e-4, "mixed_float16": 5e-3, "mixed_bfloat16": 3e-2}
 PROOF_SECONDS = 900
 PACKAGES = (
-    *("ftfy", "keras", "numpy", "phonenumbers", "pyarrow", "pydantic-settings", "python-stdnum", "rich"),
+    *("ftfy", "keras", "nervaluate", "numpy", "phonenumbers", "pyarrow", "pydantic-settings", "python-stdnum", "rich"),
     "tokenizers",
 )
 CARD = "model_card.md.j2"
