@@ -45,7 +45,8 @@ def _best(labels: Sequence[str], row: np.ndarray, top: int) -> Said:
 
 
 def _set(bundle: Bundle, row: np.ndarray, top: int) -> Said:
-    chosen = [label for label, value, least in zip(bundle.labels, row, bundle.thresholds, strict=True) if value >= least]
+    given = zip(bundle.labels, row, bundle.thresholds, strict=True)
+    chosen = [label for label, value, least in given if value >= least]
     return {"labels": chosen, "top": _ranked(bundle.labels, row, top)}
 
 
