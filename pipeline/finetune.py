@@ -25,6 +25,7 @@ from pipeline.config import Clean, Finetune, Recipe
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.dimensions import dimensions_of
+from pipeline.ngrams import adjustment, make_bag
 from pipeline.progress import Progress
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
 from pipeline.training.batches import LabelledBatches
@@ -88,7 +89,8 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
     objective = partial(segment_labels, label_smoothing=config.label_smoothing, z_loss=config.z_loss)
     with laid_out(mesh):
         encoder = _initial_encoder(recipe, config, backbone)
-        model = SegmentClassifier(encoder, len(labels), segments, dropout=config.dropout)
+        bag = make_bag(config.ngrams, load_tokenizer(tokens / "tokenizer.json"), splits["train"])
+        model = SegmentClassifier(encoder, len(labels), segments, config.dropout, bag, config.ngram_share)
         model.build_from_config({})
         learner = make_learner(model, config, rate, total_steps, objective, precision, mesh, runtime.fsdp_gather)
     trainer = make_trainer(
@@ -112,6 +114,8 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
     validation = training.validation
     assert validation is not None
     finish_learning(learner)
+    if config.logit_adjustment:
+        model.shift(-config.logit_adjustment * adjustment(batches["train"].labels, len(labels)))
     if process_id() == 0:
         Bundle(
             task=task,

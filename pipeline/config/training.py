@@ -114,3 +114,14 @@ class Finetune(Optimization):
     global_batch_size: PositiveInt = Field(16, description="packed rows per optimizer update")
     dropout: Rate = Field(0.1, description="in the backbone and before the answer")
     label_smoothing: Rate = Field(0.0, description="share spread over all classes")
+    ngrams: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="width of embedded character n-grams that a linear model reads beside the Transformer, such as 64: "
+        "what unseen words have in common with known ones; 0: none",
+    )
+    ngram_share: Fraction = Field(0.7, description="the linear model's share of the averaged logits")
+    logit_adjustment: Fraction = Field(
+        0.0,
+        description="share of each class's log frequency taken off its logit when training is done: above 0 rare "
+        "classes are found more often, which macro recall rewards and accuracy pays for",
+    )
