@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from models.backbones import Backbone
+from models.ngrams import NgramBag
 from models.packed import PackedModel, Tensor
 
 
@@ -15,15 +16,29 @@ from models.packed import PackedModel, Tensor
 class SegmentClassifier(PackedModel):
     """Classifies every segment of a packed row by the mean of its hidden states; of a decoder, by the last one.
 
+    With `ngrams` a linear model of the segment's letters answers beside the Transformer (wide and deep, Cheng 2016,
+    arXiv 1606.07792). In training each segment is answered by one of the two, drawn by lot: answering together, the
+    Transformer, which soon knows every training row by heart, leaves the other nothing to learn. Afterwards their
+    logits are averaged.
+
     Args:
         encoder: Encoder or Decoder. The backbone.
         num_classes: int. Classes.
         segments_per_row: int. Segments answered per row; 1 when a row is one text.
         dropout: float. Rate before the output layer.
+        ngrams: NgramBag or None. What the linear model reads.
+        ngram_share: float. Its share of the averaged logits.
     """
 
     def __init__(
-        self, encoder: Backbone, num_classes: int, segments_per_row: int = 1, dropout: float = 0.0, **kwargs: Any
+        self,
+        encoder: Backbone,
+        num_classes: int,
+        segments_per_row: int = 1,
+        dropout: float = 0.0,
+        ngrams: NgramBag | None = None,
+        ngram_share: float = 0.7,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.encoder = encoder
@@ -33,17 +48,34 @@ class SegmentClassifier(PackedModel):
         self.head_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="head_dropout")
         # float32, because a softmax over half-precision logits loses the ranking of close answers.
         self.logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")
+        self.ngrams = ngrams
+        self.ngram_share = ngram_share
+        if ngrams is not None:
+            self.ngram_logits = keras.layers.Dense(num_classes, dtype="float32", name="ngram_logits")
+            self.lots = keras.random.SeedGenerator()
 
     def build(self, input_shape: dict[str, tuple[int | None, ...]]) -> None:
         """Create every weight."""
         if not self.encoder.built:  # a second build would make new weights beside the pretrained ones
             self.encoder.build(input_shape)
         self.logits.build((None, self.segments_per_row, self.encoder.hidden_dim))
+        if self.ngrams is not None:
+            if not self.ngrams.built:
+                self.ngrams.build()
+            self.ngram_logits.build((None, self.segments_per_row, self.ngrams.dim))
         self.built = True
 
     def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
         """Return logits, (batch, segments_per_row, num_classes) float32."""
-        return self.answer(self.pool(inputs, training=training), training=training)
+        answers = self.answer(self.pool(inputs, training=training), training=training)
+        if self.ngrams is None:
+            return answers
+        numbers = ops.arange(1, self.segments_per_row + 1, dtype="int32")  # (segments,)
+        linear = self.ngram_logits(self.ngrams(inputs["token_ids"], inputs["segment_ids"], numbers))
+        if training:
+            drawn = keras.random.uniform((*ops.shape(linear)[:2], 1), seed=self.lots) < 0.5
+            return ops.where(drawn, linear, answers)
+        return self.ngram_share * linear + (1 - self.ngram_share) * answers
 
     def pool(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
         """Return what the backbone says of each segment, (batch, segments_per_row, hidden)."""
@@ -60,6 +92,11 @@ class SegmentClassifier(PackedModel):
         """Return logits, (batch, segments_per_row, num_classes) float32, from what `pool` returned."""
         return self.logits(self.head_dropout(pooled, training=training))
 
+    def shift(self, amounts: Tensor) -> None:
+        """Add to the logits of each class, (num_classes,), for good."""
+        for layer in (self.logits, self.ngram_logits) if self.ngrams is not None else (self.logits,):
+            layer.bias.assign_add(amounts)
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {
@@ -68,12 +105,16 @@ class SegmentClassifier(PackedModel):
             "num_classes": self.num_classes,
             "segments_per_row": self.segments_per_row,
             "dropout": self.dropout,
+            "ngrams": None if self.ngrams is None else keras.saving.serialize_keras_object(self.ngrams),
+            "ngram_share": self.ngram_share,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SegmentClassifier:
         """Rebuild the model from `get_config`."""
-        return cls(encoder=keras.saving.deserialize_keras_object(config.pop("encoder")), **config)
+        inner = {name: config.pop(name, None) for name in ("encoder", "ngrams")}
+        layers = {name: layer and keras.saving.deserialize_keras_object(layer) for name, layer in inner.items()}
+        return cls(**layers, **config)
 
 
 @keras.saving.register_keras_serializable(package="tradewind")
@@ -112,8 +153,7 @@ class SegmentRegressor(SegmentClassifier):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         config = {**super().get_config(), "offset": self.offset, "scale": self.scale}
-        del config["num_classes"]
-        return config
+        return {name: value for name, value in config.items() if name not in ("num_classes", "ngrams", "ngram_share")}
 
 
 @keras.saving.register_keras_serializable(package="tradewind")

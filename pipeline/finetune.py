@@ -21,6 +21,7 @@ from pipeline.calibrate import calibrated
 from pipeline.config import Clean, Finetune, Recipe
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.dimensions import dimensions_of
+from pipeline.ngrams import adjustment
 from pipeline.progress import Progress
 from pipeline.tasks import KINDS
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
@@ -122,7 +123,7 @@ def _finetune_once(
     objective = learned.objective(config)
     with laid_out(mesh):
         encoder = _initial_encoder(recipe, config, backbone)
-        model = learned.model(encoder, config.dropout)
+        model = learned.model(encoder, config)
         model.build_from_config({})
         trained = apply_method(model, encoder, config, precision, mesh)
         shares = layer_shares(trained, encoder, config, total_steps)
@@ -166,6 +167,8 @@ def _finetune_once(
     validation = training.validation
     assert validation is not None
     finish_learning(learner)
+    if config.logit_adjustment:
+        model.shift(-config.logit_adjustment * adjustment(learned.answers("train"), len(learned.labels)))
     if process_id() == 0:
         if config.method == "lora":
             save_adapters(model, config.lora, out / "adapters")

@@ -30,6 +30,7 @@ from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.words import WordEncoder
+from pipeline.ngrams import make_bag
 from pipeline.training.batches import BatchShape, LabelledBatches, TaggedBatches
 from pipeline.training.steppers import Objective
 from pipeline.training.watch.evaluation import Metric
@@ -70,7 +71,7 @@ class LabelledTask(ABC):
         """Return what each text of a split is to be answered with, (texts, ...)."""
 
     @abstractmethod
-    def model(self, encoder: Backbone, dropout: float) -> keras.Model:
+    def model(self, encoder: Backbone, config: Finetune) -> keras.Model:
         """Return the model, not built."""
 
     @abstractmethod
@@ -94,9 +95,10 @@ class ClassificationTask(LabelledTask):
         """Return the class of each text, (texts,) int32."""
         return self.numbers(self.column(split))
 
-    def model(self, encoder: Backbone, dropout: float) -> keras.Model:
+    def model(self, encoder: Backbone, config: Finetune) -> keras.Model:
         """Return the model, not built."""
-        return SegmentClassifier(encoder, len(self.labels), self.segments, dropout=dropout)
+        bag = make_bag(config.ngrams, load_tokenizer(self.tokens / "tokenizer.json"), self.splits["train"])
+        return SegmentClassifier(encoder, len(self.labels), self.segments, config.dropout, bag, config.ngram_share)
 
     def objective(self, config: Finetune) -> Objective:
         """Return cross-entropy."""
@@ -146,9 +148,9 @@ class RegressionTask(LabelledTask):
         """The spread of the training answers, and the unit of the loss."""
         return float(self.column("train").to_numpy().std()) or 1.0
 
-    def model(self, encoder: Backbone, dropout: float) -> keras.Model:
+    def model(self, encoder: Backbone, config: Finetune) -> keras.Model:
         """Return the model, not built."""
-        return SegmentRegressor(encoder, self.offset, self.scale, self.segments, dropout=dropout)
+        return SegmentRegressor(encoder, self.offset, self.scale, self.segments, dropout=config.dropout)
 
     def objective(self, config: Finetune) -> Objective:  # noqa: ARG002 (nothing of it is about numbers)
         """Return the squared error over the variance of the training answers."""
@@ -172,9 +174,9 @@ class TaggingTask(LabelledTask):
         """Return the tags of all words of all texts, one after the other, (words,) int32."""
         return self.numbers(self.column(split).flatten())
 
-    def model(self, encoder: Backbone, dropout: float) -> keras.Model:
+    def model(self, encoder: Backbone, config: Finetune) -> keras.Model:
         """Return the model, not built."""
-        return TokenClassifier(encoder, len(self.labels), dropout=dropout)
+        return TokenClassifier(encoder, len(self.labels), dropout=config.dropout)
 
     def objective(self, config: Finetune) -> Objective:
         """Return cross-entropy."""

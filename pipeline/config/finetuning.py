@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from pipeline.config.section import Section
+from pipeline.config.section import Fraction, Section
 from pipeline.config.training import Optimization, Rate
 
 
@@ -31,6 +31,17 @@ class Finetune(Optimization):
     )
     focal_gamma: Annotated[float, Field(gt=0, le=10)] | None = Field(
         None, description="for long tails: rows answered rightly by a margin weigh less, with this power; 2 is usual"
+    )
+    ngrams: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="width of embedded character n-grams that a linear model reads beside the Transformer, such as 64: "
+        "what unseen words have in common with known ones; 0: none",
+    )
+    ngram_share: Fraction = Field(0.7, description="the linear model's share of the averaged logits")
+    logit_adjustment: Fraction = Field(
+        0.0,
+        description="share of each class's log frequency taken off its logit when training is done: above 0 rare "
+        "classes are found more often, which macro recall rewards and accuracy pays for",
     )
     evaluations: PositiveInt = Field(4, description="validations over the training, evenly spaced; the last at its end")
     keep: Literal["best", "last"] = Field("best", description="the weights of the best validation by the task's metric")
@@ -59,9 +70,12 @@ class Finetune(Optimization):
         """Raise ValueError when a key does not go with the kind of task."""
         classes, several = ("classification", "tagging"), ("classification", "multi_label", "tagging")
         homes = {"class_weights": classes, "focal_gamma": classes, "z_loss": classes, "label_smoothing": several}
+        homes |= {"ngrams": ("classification", "multi_label"), "logit_adjustment": ("classification",)}
         for key, kinds in homes.items():
             if getattr(self, key) != type(self).model_fields[key].default and kind not in kinds:
                 raise ValueError(f"finetune.{key} is for {' and '.join(kinds)}, and kind is {kind}; remove it")
+        if self.method == "feature_extraction" and self.ngrams:
+            raise ValueError("finetune.ngrams reads tokens, which method feature_extraction does not keep; remove one")
         if self.method == "feature_extraction" and kind == "tagging":
             raise ValueError(
                 "finetune.method feature_extraction keeps one feature a text, and tagging needs one a word; set method "
