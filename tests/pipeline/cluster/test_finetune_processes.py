@@ -9,8 +9,9 @@ from notes_recipe import prepared, run
 
 pytestmark = pytest.mark.slow
 
-FINETUNE = """finetune: {global_batch_size: 8, epochs: 6, dropout: 0.0, learning_rate: 0.02, method: lora, lora: {rank: 2},
-  seeds: 2, evaluations: 6, early_stopping_patience: 3, class_weights: balanced}"""
+FINETUNE = """finetune:
+      {global_batch_size: 8, epochs: 6, dropout: 0.0, learning_rate: 0.02, method: lora, lora: {rank: 2}, seeds: 2,
+       evaluations: 6, early_stopping_patience: 3, class_weights: balanced}"""
 
 
 def test_two_processes_equal_one(tmp_path) -> None:
