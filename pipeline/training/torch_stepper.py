@@ -44,7 +44,7 @@ class TorchStepper:
                 torch.maximum(kept, parameter.grad, out=kept)
                 parameter.grad = None
         with torch.no_grad():
-            totals = self._total(torch.stack([*_total(totals), token_count(tensors)]))
+            totals = self._total(torch.stack([*_total(totals)[:3], token_count(tensors)]))
             self._exchange(parameters, largest)
             norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
             norm = norm / self.optimizer.scale_loss(1.0)
