@@ -52,4 +52,4 @@ def test_a_known_spelling_is_understood_in_a_word_never_seen(tokens, backbone, t
     assert result.validation_accuracy > 0.9
     bundle = Bundle.load(tmp_path / "out" / "bundle")
     inflected = [f"{words[0]}s" for _, words in sorted(KINDS.items())]
-    assert [bundle.labels[i] for i in bundle.probabilities(inflected).argmax(axis=1)] == sorted(KINDS)
+    assert [bundle.labels[i] for i in bundle.answer(inflected).argmax(axis=1)] == sorted(KINDS)
