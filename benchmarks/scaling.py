@@ -3,6 +3,7 @@
     python benchmarks/scaling.py                      # two processes with a core each against one with one core
     python benchmarks/scaling.py --meshes             # fsdp and tensor parallelism on four fake devices
     python benchmarks/scaling.py --backend torch
+    python benchmarks/scaling.py --launch             # what a job of a Ray cluster costs before its processes begin
 
 The global batch is the same for one process and for two. A third contestant is two processes with half of the batch
 each, at the same time, that know nothing of each other: what they do is all that the machine's two cores have to give
@@ -43,10 +44,13 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=6)
     parser.add_argument("--micro-batches", type=int, default=2)
     parser.add_argument("--meshes", action="store_true")
+    parser.add_argument("--launch", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
         print(json.dumps(work(json.loads(given.worker))))
+    elif given.launch:
+        compare_launchers(given.rounds)
     elif given.meshes:
         compare_meshes(given)
     else:
@@ -91,6 +95,37 @@ def compare_meshes(given: argparse.Namespace) -> None:
             f"{name:40} {median:.3f} s an update, {median / reference:.2f} times data parallelism, "
             f"weights and optimizer {bytes_of[name] / 2**20:.1f} MiB a device"
         )
+
+
+def compare_launchers(rounds: int) -> None:
+    """Print how long two processes that do nothing take, started here and as a job of a Ray cluster that is there."""
+    from ray.cluster_utils import Cluster
+
+    from pipeline.cluster.local import run_processes
+    from pipeline.cluster.ray.launcher import Work, run_on_ray
+    from pipeline.config import Runtime
+    from pipeline.progress import SilentProgress
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": True})
+    cluster.add_node(num_cpus=1)
+    command, runtime = (
+        [sys.executable, "-c", "pass"],
+        Runtime(launcher="ray", processes=2, ray={"address": cluster.address}),
+    )
+    seconds: dict[str, list[float]] = {"here": [], "Ray": []}
+    for number in range(rounds + 1):  # the first round starts what the cluster keeps
+        for name, taken in seconds.items():
+            begin = time.perf_counter()
+            if name == "here":
+                run_processes(command, 2, os.environ, SilentProgress())
+            else:
+                run_on_ray(Work(command, f"nothing-{number}", runtime, ROOT, Path(__file__)), SilentProgress())
+            taken.append(time.perf_counter() - begin)
+            print(f"round {number}, {name}: {taken[-1]:.1f} s", flush=True)
+    cluster.shutdown()
+    here, ray = (statistics.median(taken[1:]) for taken in seconds.values())
+    print(f"a Ray job of two processes costs {ray - here:.1f} s more than starting them here ({ray:.1f}, {here:.1f} s)")
 
 
 def start(question: dict[str, Any], processes: int, pinned: bool = True) -> list[dict[str, Any]]:

@@ -98,7 +98,7 @@ class TaskData(Section):
         if self.kind == "regression" and self.labels is not None:
             raise ValueError("kind is regression, whose answers are numbers; remove labels, or check the column with "
                              "data.checks.columns.<source>.<column>: {min: ..., max: ...}")  # fmt: skip
-        if self.kind != "multi_label" and "separator" in self.model_fields_set:
+        if self.kind != "multi_label" and self.separator != type(self).model_fields["separator"].default:
             raise ValueError(f"separator is of kind multi_label, and kind is {self.kind}; remove it")
         return self
 

@@ -55,7 +55,7 @@ def assemble_task(
 
 def set_aside(plan: Plan, dealt: Deal, progress: Progress) -> Counter[str]:
     """Write the rows that a task cannot use to quarantine.jsonl, say how many, and return them by task."""
-    path, counts = plan.out / "quarantine.jsonl", Counter[str]()
+    path, counts, causes = plan.out / "quarantine.jsonl", Counter[str](), Counter[str]()
     with path.open("w", encoding="utf-8") as file:
         for name, task in dealt.tasks.items():
             for block in plan.blocks:
@@ -70,12 +70,10 @@ def set_aside(plan: Plan, dealt: Deal, progress: Progress) -> Counter[str]:
                     unseen = f"label {row[task.data.label]!r} is in the {split} split but in no training row"
                     entry = {"row_id": row["row_id"], "task": name, "reason": reason or unseen, "text": row["text"]}
                     file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+                    causes["cleaning changed their words" if reason else "no training row has their label"] += 1
                 counts[name] += len(rows)
-    if counts:
-        progress.say(
-            f"{counts.total()} rows set aside because no training row has their label, or because cleaning changed "
-            f"how many words they have: {path}"
-        )
+    for cause, number in causes.items():
+        progress.say(f"{number} rows set aside because {cause}: {path}")
     return counts
 
 

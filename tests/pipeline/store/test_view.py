@@ -70,8 +70,22 @@ def test_values_are_the_reads_as_plain_json(recipe: Recipe) -> None:
     assert view.values() == {
         "seed": 17,
         "data.corpus": ["rows"],
-        "tasks.chapter.data": {"source": "rows", "label": "chapter", "where": {}, "labels": None},
-        "tasks.billable.data": {"source": "rows", "label": "billable", "where": {}, "labels": None},
+        "tasks.chapter.data": {
+            "source": "rows",
+            "kind": "classification",
+            "separator": ";",
+            "label": "chapter",
+            "where": {},
+            "labels": None,
+        },
+        "tasks.billable.data": {
+            "source": "rows",
+            "kind": "classification",
+            "separator": ";",
+            "label": "billable",
+            "where": {},
+            "labels": None,
+        },
         "tasks.chapter.gate": recipe.tasks["chapter"].gate.model_dump(mode="json"),
     }
 
