@@ -1,5 +1,6 @@
 """What a run's rows are compared with: those of the champion, or of the one before it when they are its own."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,9 @@ def write_reference(folder: Path, rows: str, task: str = "kind") -> Path:
 
 
 def publish(registry: Registry, export: Path, rows: str | None, judged_against: str | None) -> Version:
-    for name in ("model.keras", "tokenizer.json", "bundle.json", "MODEL_CARD.md"):
+    for name in ("model.keras", "tokenizer.json", "MODEL_CARD.md"):
         (export / name).write_text(f"{name} of {rows}")
+    (export / "bundle.json").write_text(json.dumps({"kind": "classification", "rows": rows}))
     (export / "requirements.txt").write_text("keras==3.15.0\n")
     if rows:
         write_reference(export / "reference", rows)

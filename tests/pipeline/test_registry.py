@@ -39,8 +39,9 @@ def registry(empty_database: Path, tmp_path: Path) -> Registry:
 def export(tmp_path: Path) -> Path:
     folder = tmp_path / "export"
     folder.mkdir()
-    for name in ("model.keras", "tokenizer.json", "bundle.json", "MODEL_CARD.md"):
+    for name in ("model.keras", "tokenizer.json", "MODEL_CARD.md"):
         (folder / name).write_text(f"the {name}")
+    (folder / "bundle.json").write_text('{"kind": "classification"}')
     (folder / "requirements.txt").write_text("keras==3.15.0\n")
     return folder
 
