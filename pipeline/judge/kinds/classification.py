@@ -21,7 +21,7 @@ from sklearn.metrics import (
 )
 
 from pipeline.judge.calibration import BINS, bin_of, reliability
-from pipeline.judge.kinds.kind import Answers, Floats, Predictions, defined, ratio, require_finite
+from pipeline.judge.kinds.kind import Answers, Floats, Predictions, by_class, defined, ratio, require_finite
 
 COLUMNS = {
     "label": pa.string(),
@@ -86,15 +86,7 @@ def measure(predictions: Predictions) -> dict[str, Any]:
         "rows": len(true),
         "labels": labels,
         **defined(values, {"roc_auc": one_class, "pr_auc": one_class}),
-        "per_class": {
-            label: {
-                "precision": float(precision[index]),
-                "recall": float(recall[index]),
-                "f1": float(f1[index]),
-                "support": int(support[index]),
-            }
-            for index, label in enumerate(labels)
-        },
+        "per_class": by_class(labels, precision, recall, f1, support),
         "confusion_matrix": confusion_matrix(true, predicted, labels=labels).tolist() if labels[1:] else [[len(true)]],
         "reliability": calibration["bins"],
     }

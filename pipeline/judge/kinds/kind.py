@@ -130,3 +130,18 @@ def require_finite(answers: NDArray[Any], rows: int, what: str) -> None:
             f"the model answers {int((~finite).sum())} of {rows} {what} with NaN or infinite numbers; expected finite "
             "ones: its training diverged, lower the learning rate or use runtime.precision=float32"
         )
+
+
+def by_class(
+    names: Sequence[str], precision: Floats, recall: Floats, f1: Floats, support: Floats
+) -> dict[str, dict[str, float]]:
+    """Return the figures of each class, (classes,) each, by its name."""
+    return {
+        name: {
+            "precision": float(precision[index]),
+            "recall": float(recall[index]),
+            "f1": float(f1[index]),
+            "support": int(support[index]),
+        }
+        for index, name in enumerate(names)
+    }

@@ -19,7 +19,7 @@ from sklearn.metrics import (
 )
 
 from pipeline.judge.kinds.classification import averages
-from pipeline.judge.kinds.kind import Answers, Floats, Predictions, defined, ratio, require_finite
+from pipeline.judge.kinds.kind import Answers, Floats, Predictions, by_class, defined, ratio, require_finite
 
 COLUMNS = {
     "label": pa.list_(pa.string()),
@@ -128,15 +128,7 @@ def measure(predictions: Predictions) -> dict[str, Any]:
         "labels": list(labels),
         "thresholds": predictions.tuned,
         **defined(values, {"roc_auc": unmixed, "pr_auc": unmixed}),
-        "per_class": {
-            label: {
-                "precision": float(precision[index]),
-                "recall": float(recall[index]),
-                "f1": float(f1[index]),
-                "support": int(support[index]),
-            }
-            for index, label in enumerate(labels)
-        },
+        "per_class": by_class(labels, precision, recall, f1, support),
     }
 
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from pipeline.errors import TradewindError
 from pipeline.judge.kinds.classification import averages
-from pipeline.judge.kinds.kind import Answers, Floats, Predictions, ratio, require_finite
+from pipeline.judge.kinds.kind import Answers, Floats, Predictions, by_class, ratio, require_finite
 from pipeline.judge.kinds.spans import are_spans, spans_of, types_of
 
 COLUMNS = {
@@ -81,15 +81,7 @@ def measure(predictions: Predictions) -> dict[str, Any]:
         "labels": list(labels),
         **values,
         "undefined": {},
-        "per_class": {
-            name: {
-                "precision": float(precision[index]),
-                "recall": float(recall[index]),
-                "f1": float(f1[index]),
-                "support": int(support[index]),
-            }
-            for index, name in enumerate(types)
-        },
+        "per_class": by_class(types, precision, recall, f1, support),
     }
 
 
