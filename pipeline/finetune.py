@@ -23,7 +23,7 @@ from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.dimensions import dimensions_of
 from pipeline.ngrams import adjustment
 from pipeline.progress import Progress
-from pipeline.tasks import KINDS
+from pipeline.tasks import KINDS, LabelledTask
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
 from pipeline.training.loop import Evaluation
 from pipeline.training.mesh import device_count, laid_out, mesh_on, split_batch
@@ -173,16 +173,7 @@ def _finetune_once(
         if config.method == "lora":
             save_adapters(model, config.lora, out / "adapters")
             merge_adapters(model)
-        bundle = Bundle(
-            task=task,
-            kind=kind,
-            labels=tuple(learned.labels),
-            sequence_length=train.sequence_length,
-            tokenizer=load_tokenizer(tokens / "tokenizer.json"),
-            clean=Clean.model_validate_json((tokens / "clean.json").read_text()),
-            model=model,
-        )
-        calibrated(bundle, learned, progress).save(out / "bundle")
+        calibrated(_bundle(task, kind, learned, model), learned, progress).save(out / "bundle")
         trainer.checkpoints.clear()
         shutil.rmtree(out / FEATURES, ignore_errors=True)
     return FinetuneResult(
@@ -206,6 +197,18 @@ def _finetune_once(
         memory_bytes=numbers.memory.total,
         tokens_per_second=training.tokens_per_second,
         seconds=training.seconds,
+    )
+
+
+def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model) -> Bundle:
+    return Bundle(
+        task=task,
+        kind=kind,
+        labels=tuple(learned.labels),
+        sequence_length=learned.splits["train"].sequence_length,
+        tokenizer=load_tokenizer(learned.tokens / "tokenizer.json"),
+        clean=Clean.model_validate_json((learned.tokens / "clean.json").read_text()),
+        model=model,
     )
 
 
