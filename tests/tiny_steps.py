@@ -55,6 +55,36 @@ def make_tokens(folder: Path) -> Path:
     return tokens
 
 
+def make_backbone(folder: Path, tokens: Path, recipe: Recipe) -> Path:
+    """Write a backbone whose weights no initialiser gives."""
+    import numpy as np
+
+    from pipeline.backbone import build_encoder, save_backbone
+    from pipeline.data.tokens.tokenizer import load_tokenizer
+    from pipeline.dimensions import dimensions_of
+
+    tokenizer = load_tokenizer(tokens / "tokenizer.json")
+    encoder = build_encoder(dimensions_of(recipe.model), tokenizer.get_vocab_size(), 0.0)
+    random = np.random.default_rng(0)
+    encoder.set_weights([random.normal(size=w.shape) * 0.2 + 0.1 for w in encoder.get_weights()])
+    save_backbone(encoder, folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def finetune_notes(
+    tokens: Path, backbone: Path, out: Path, progress: Any = None, sections: Any = None, **config: Any
+) -> Any:
+    """Fine-tune the task of the notes for some epochs, and return the result; `sections` overlay the recipe's."""
+    from pipeline.finetune import finetune
+
+    out.mkdir(exist_ok=True)
+    defaults = {"epochs": 12, "global_batch_size": 8, "learning_rate": 0.01}
+    task = {"data": {"source": "notes", "label": "kind"}, "finetune": defaults | config}
+    recipe = make_recipe(tasks={"kind": task}, **(sections or {}))
+    return finetune(view(recipe, "finetune", "kind"), "kind", tokens, backbone, out, progress or SilentProgress())
+
+
 def view(recipe: Recipe, step: str, task: str | None = None) -> View:
     """Return what the step declares to read, and nothing else."""
     return View(recipe, GRAPH[step].reads_of(task), GRAPH[step].uses)

@@ -179,15 +179,14 @@ class JaxStepper:
 
 
 def is_frozen(variable: keras.Variable) -> bool:
-    """Return whether a variable that is not trained is a weight; the others are dropout seeds, which change."""
-    return bool(keras.backend.is_float_dtype(variable.dtype))
+    """Return whether a variable that is not trained stays as it is; the others are dropout seeds, which change."""
+    return bool(keras.backend.standardize_dtype(variable.dtype) != "uint32")
 
 
 def reseeded(seeds: list[Any], shard: Any, direction: int = 1) -> list[Any]:
     """Return the dropout seeds of one part of the rows, so that no two draw the same mask, or back.
 
-    A seed is (2,) uint32, of which drawing changes the second number only; the part is added to the first. What else is
-    not trained, such as a table, stays.
+    A seed is (2,) uint32, of which drawing changes the second number only; the part is added to the first.
     """
     offset = jnp.uint32(shard) * jnp.uint32(0x9E3779B9) * jnp.uint32(direction % 2**32)
-    return [seed.at[0].add(offset) if seed.dtype == jnp.uint32 else seed for seed in seeds]
+    return [seed.at[0].add(offset) for seed in seeds]

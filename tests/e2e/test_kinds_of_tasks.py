@@ -1,15 +1,14 @@
 """A recipe with a task of each further kind, from one file to published models that answer, with the command line."""
 
 import json
-import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from kinds_notes import kinds_notes
 from test_chain import tradewind
 
-WEATHER, TRADE, OTHER = ("rain", "wind", "snow"), ("silk", "salt", "copper"), ("today", "again", "here")
 RECIPE = """
 name: kinds
 data: {{sources: {{notes: {{kind: files, path: {data}}}}}}}
@@ -28,14 +27,7 @@ runtime: {{backend: jax, precision: float32, tracking: []}}
 
 
 def write_recipe(folder: Path) -> Path:
-    chance, lines = random.Random(3), []
-    for number in range(300):
-        words = [chance.choice(chance.choice((WEATHER, TRADE, OTHER))) for _ in range(chance.randint(2, 6))]
-        tags = ["B-weather" if word in WEATHER else "B-goods" if word in TRADE else "O" for word in words]
-        topics = sorted({tag[2:] for tag in tags} - {""})
-        amount = 100 + 10 * tags.count("B-goods")
-        note = {"text": [*words, f"number{number}"], "topics": topics, "amount": amount, "tags": [*tags, "O"]}
-        lines.append(json.dumps(note))
+    lines = [json.dumps({"text": note.pop("words")} | note) for note in kinds_notes(300)]
     (folder / "notes.jsonl").write_text("\n".join(lines))
     recipe = folder / "kinds.yaml"
     learn = "{epochs: 20, learning_rate: 0.01, global_batch_size: 8}"

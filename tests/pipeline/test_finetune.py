@@ -4,14 +4,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
-from tiny_steps import KINDS, make_recipe, make_tokens, view
+from tiny_steps import KINDS, finetune_notes, make_backbone, make_recipe, make_tokens
 
-from pipeline.backbone import build_encoder, load_encoder, save_backbone
+from pipeline.backbone import load_encoder
 from pipeline.bundle import Bundle
-from pipeline.data.tokens.tokenizer import load_tokenizer
-from pipeline.dimensions import dimensions_of
-from pipeline.finetune import FinetuneResult, finetune
-from pipeline.progress import SilentProgress
 
 
 @pytest.fixture(scope="module")
@@ -21,27 +17,11 @@ def tokens(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def backbone(tokens, tmp_path_factory):
-    """A backbone whose weights no initialiser gives."""
-    folder = tmp_path_factory.mktemp("backbone")
-    tokenizer = load_tokenizer(tokens / "tokenizer.json")
-    encoder = build_encoder(dimensions_of(make_recipe().model), tokenizer.get_vocab_size(), 0.0)
-    random = np.random.default_rng(0)
-    encoder.set_weights([random.normal(size=w.shape) * 0.2 + 0.1 for w in encoder.get_weights()])
-    save_backbone(encoder, folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
-
-
-def run(tokens, backbone, out, progress=None, **config) -> FinetuneResult:
-    out.mkdir(exist_ok=True)
-    defaults = {"epochs": 12, "global_batch_size": 8, "learning_rate": 0.01}
-    task = {"data": {"source": "notes", "label": "kind"}, "finetune": defaults | config}
-    recipe = make_recipe(tasks={"kind": task})
-    return finetune(view(recipe, "finetune", "kind"), "kind", tokens, backbone, out, progress or SilentProgress())
+    return make_backbone(tmp_path_factory.mktemp("backbone"), tokens, make_recipe())
 
 
 def test_it_learns_the_task_and_the_bundle_answers(tokens, backbone, tmp_path) -> None:
-    result = run(tokens, backbone, tmp_path / "out")
+    result = finetune_notes(tokens, backbone, tmp_path / "out")
     log = [json.loads(line) for line in (tmp_path / "out" / "logs" / "metrics.jsonl").read_text().splitlines()]
     log = [line for line in log if "loss" in line]
     assert result.loss == log[-1]["loss"] < log[0]["loss"] / 2
@@ -72,7 +52,9 @@ def test_it_learns_the_task_and_the_bundle_answers(tokens, backbone, tmp_path) -
 @pytest.mark.slow
 @pytest.mark.parametrize("initialize", ["pretrained", "scratch"])
 def test_it_starts_from_the_backbone_only_when_told_to(initialize, tokens, backbone, tmp_path) -> None:
-    run(tokens, backbone, tmp_path / "out", initialize=initialize, epochs=1, learning_rate=1e-12, label_smoothing=0.1)
+    finetune_notes(
+        tokens, backbone, tmp_path / "out", initialize=initialize, epochs=1, learning_rate=1e-12, label_smoothing=0.1
+    )
     trained = Bundle.load(tmp_path / "out" / "bundle").model.encoder
     given = load_encoder(backbone, 0.0)
     largest = max(np.abs(a - b).max() for a, b in zip(trained.get_weights(), given.get_weights(), strict=True))

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from test_finetune import backbone, run, tokens  # noqa: F401 - fixtures
-from tiny_steps import KINDS
+from tiny_steps import KINDS, finetune_notes, make_backbone, make_recipe, make_tokens
 
 from models.ngrams import SPACE, NgramBag
 from pipeline.bundle import Bundle
@@ -47,8 +46,11 @@ def test_log_frequencies_of_classes() -> None:
     np.testing.assert_allclose(adjustment(np.array([0, 0, 0, 2], np.int32), 3), np.log([0.75, 0.25, 0.25]))
 
 
-def test_a_known_spelling_is_understood_in_a_word_never_seen(tokens, backbone, tmp_path) -> None:  # noqa: F811
-    result = run(tokens, backbone, tmp_path / "out", ngrams=8, ngram_share=1.0)
+def test_a_known_spelling_is_understood_in_a_word_never_seen(tmp_path) -> None:
+    tokens = make_tokens(tmp_path)
+    (tmp_path / "backbone").mkdir()
+    backbone = make_backbone(tmp_path / "backbone", tokens, make_recipe())
+    result = finetune_notes(tokens, backbone, tmp_path / "out", ngrams=8, ngram_share=1.0)
     assert result.validation_accuracy > 0.9
     bundle = Bundle.load(tmp_path / "out" / "bundle")
     inflected = [f"{words[0]}s" for _, words in sorted(KINDS.items())]

@@ -1,20 +1,18 @@
 """Every kind of task, from a label column to a bundle that answers: what it learns is what its rows say."""
 
 import json
-import random
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_steps import make_recipe, view
+from kinds_notes import WEATHER, kinds_notes
+from tiny_steps import make_backbone, make_recipe, view
 
 from pipeline.answer import answers_of
-from pipeline.backbone import build_encoder, save_backbone
 from pipeline.bundle import Bundle
 from pipeline.config import Recipe
 from pipeline.data.tokens.tokenizer import load_tokenizer
-from pipeline.dimensions import dimensions_of
 from pipeline.errors import ValidationFailed
 from pipeline.finetune import finetune
 from pipeline.preprocess import preprocess
@@ -22,7 +20,6 @@ from pipeline.progress import SilentProgress
 from pipeline.tasks import KINDS
 from pipeline.training.batches import BatchShape
 
-WEATHER, TRADE, OTHER = ("rain", "wind", "snow"), ("silk", "salt", "copper"), ("today", "again", "here")
 TASKS = {
     "topics": {"kind": "multi_label", "label": "topics"},
     "amount": {"kind": "regression", "label": "amount"},
@@ -31,21 +28,10 @@ TASKS = {
 
 
 def notes(rows=240):
-    """Topics are those of a note's words, its amount counts the goods, its tags name both."""
-    chance = random.Random(3)
-    for number in range(rows):
-        words = [chance.choice(chance.choice((WEATHER, TRADE, OTHER))) for _ in range(chance.randint(2, 6))]
-        tags = ["B-weather" if word in WEATHER else "B-goods" if word in TRADE else "O" for word in words]
-        topics = {tag[2:] for tag in tags} - {""}
-        amount = 100 + 10 * sum(tag == "B-goods" for tag in tags)
-        yield {
-            "row_id": f"notes:{number}",
-            "text": f"{' '.join(words)} number{number}",
-            "group": str(number),
-            "topics": ";".join(sorted(topics)),
-            "amount": str(amount),
-            "tags": " ".join([*tags, "O"]),
-        }
+    """Yield the notes as a source's columns of text."""
+    for number, note in enumerate(kinds_notes(rows)):
+        columns = {"topics": ";".join(note["topics"]), "amount": str(note["amount"]), "tags": " ".join(note["tags"])}
+        yield {"row_id": f"notes:{number}", "text": " ".join(note["words"]), "group": str(number)} | columns
 
 
 def recipe():
@@ -66,11 +52,7 @@ def tokens(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def backbone(tokens, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("backbone")
-    tokenizer = load_tokenizer(tokens / "tokenizer.json")
-    save_backbone(build_encoder(dimensions_of(recipe().model), tokenizer.get_vocab_size(), 0.0), folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
+    return make_backbone(tmp_path_factory.mktemp("backbone"), tokens, recipe())
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,8 @@ import pandas as pd
 
 from pipeline.judge.baselines.words import window_features
 from pipeline.judge.kinds import KINDS, Predictions
-from pipeline.judge.kinds.multi_label import membership
-from pipeline.judge.names import sign
+from pipeline.judge.kinds.multi_label import membership, tune
+from pipeline.judge.names import TUNED, sign
 from pipeline.judge.predictions import predict, whole_texts
 from pipeline.progress import Progress
 
@@ -103,7 +103,7 @@ def linear(
     metric = CHOSEN_BY[kind]
     for stage, (strength, answer) in enumerate(fit(train_matrix, truth, known, grid, seed), start=2):
         given = _shaped(kind, answer(matrices[0]), validation)
-        tuned = KINDS[kind].tune(validation["label"].tolist(), known, given)
+        tuned = tune(validation["label"].tolist(), known, given) if kind in TUNED else {}
         score = KINDS[kind].measure(predict(kind, validation, known, given, tuned))[metric]
         progress.update(stage, stages, strength=strength, **{f"validation_{metric}": score})
         if best is None or sign(metric) * score > best_score:

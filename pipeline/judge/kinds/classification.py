@@ -33,11 +33,6 @@ COLUMNS = {
 LEAST = float(np.finfo(np.float32).eps)
 
 
-def tune(truth: Sequence[str], known: tuple[str, ...], answers: Answers) -> dict[str, float]:  # noqa: ARG001
-    """Return nothing: the most probable label is the answer."""
-    return {}
-
-
 def predict(
     rows: pd.DataFrame,
     known: tuple[str, ...],

@@ -70,9 +70,6 @@ class Kind(Protocol):
     def COLUMNS(self) -> Mapping[str, Any]:  # noqa: N802  a constant of the module
         """Arrow types of the columns label, predicted, confidence and, where there is one, probabilities."""
 
-    def tune(self, truth: Sequence[Any], known: tuple[str, ...], answers: Answers) -> dict[str, float]:
-        """Return what is chosen on the validation rows; nothing for most kinds."""
-
     def predict(
         self, rows: pd.DataFrame, known: tuple[str, ...], answers: Answers, tuned: dict[str, float]
     ) -> Predictions:

@@ -19,11 +19,6 @@ COLUMNS = {"label": pa.float64(), "predicted": pa.float64(), "confidence": pa.fl
 NOTHING = 1e-12
 
 
-def tune(truth: Sequence[float], known: tuple[str, ...], answers: Answers) -> dict[str, float]:  # noqa: ARG001
-    """Return nothing: the answer is the number."""
-    return {}
-
-
 def predict(
     rows: pd.DataFrame,
     known: tuple[str, ...],  # noqa: ARG001  of kinds with labels

@@ -25,11 +25,6 @@ COLUMNS = {
 }
 
 
-def tune(truth: Sequence[Sequence[str]], known: tuple[str, ...], answers: Answers) -> dict[str, float]:  # noqa: ARG001
-    """Return nothing: the most probable tag is the answer."""
-    return {}
-
-
 def predict(
     rows: pd.DataFrame,
     known: tuple[str, ...],

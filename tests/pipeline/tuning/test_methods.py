@@ -4,16 +4,14 @@ import keras
 import numpy as np
 import pytest
 from tiny_models import answers, make_classifier, packed_rows
-from tiny_steps import KINDS, make_recipe, make_tokens, view
+from tiny_steps import KINDS, finetune_notes, make_backbone, make_recipe, make_tokens
 
 from models.parallel import MeshShape
-from pipeline.backbone import build_encoder, load_encoder, save_backbone
+from pipeline.backbone import load_encoder
 from pipeline.bundle import Bundle
 from pipeline.config import Finetune
-from pipeline.data.tokens.tokenizer import load_tokenizer
-from pipeline.dimensions import dimensions_of
 from pipeline.errors import BackendError, RecipeError
-from pipeline.finetune import FinetuneResult, finetune
+from pipeline.finetune import FinetuneResult
 from pipeline.progress import SilentProgress
 from pipeline.training.layer_rates import Share
 from pipeline.tuning.adapters import AdapterError, load_adapters
@@ -47,22 +45,12 @@ def tokens(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def backbone(tokens, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("backbone")
-    tokenizer = load_tokenizer(tokens / "tokenizer.json")
-    encoder = build_encoder(dimensions_of(make_recipe(model=MODEL).model), tokenizer.get_vocab_size(), 0.0)
-    random = np.random.default_rng(0)
-    encoder.set_weights([random.normal(size=w.shape) * 0.2 + 0.1 for w in encoder.get_weights()])
-    save_backbone(encoder, folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
+    return make_backbone(tmp_path_factory.mktemp("backbone"), tokens, make_recipe(model=MODEL))
 
 
 def run(tokens, backbone, out, progress=None, runtime=None, **config) -> FinetuneResult:
-    out.mkdir(exist_ok=True)
-    defaults = {"epochs": 6, "global_batch_size": 8, "learning_rate": 0.01}
-    task = {"data": {"source": "notes", "label": "kind"}, "finetune": defaults | config}
-    recipe = make_recipe(model=MODEL, tasks={"kind": task}, runtime=runtime or {})
-    return finetune(view(recipe, "finetune", "kind"), "kind", tokens, backbone, out, progress or Watcher())
+    sections = {"model": MODEL, "runtime": runtime or {}}
+    return finetune_notes(tokens, backbone, out, progress or Watcher(), sections, **{"epochs": 6} | config)
 
 
 def files(folder) -> set[str]:

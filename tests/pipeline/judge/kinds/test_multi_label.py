@@ -4,7 +4,7 @@ from kind_cases import LABELS, labelled
 from sklearn.metrics import f1_score
 
 from pipeline.judge.kinds import KINDS
-from pipeline.judge.kinds.multi_label import choose_thresholds, membership
+from pipeline.judge.kinds.multi_label import choose_thresholds, membership, tune
 
 TRUE = [["a"], ["a", "b"], [], ["c", "b"]]
 GIVEN = [[0.9, 0.2, 0.1], [0.8, 0.4, 0.3], [0.2, 0.6, 0.1], [0.1, 0.9, 0.7]]
@@ -59,7 +59,7 @@ def test_thresholds_stay_at_a_half_without_reason_to_move() -> None:
 
 
 def test_thresholds_decide_the_answers() -> None:
-    tuned = KINDS["multi_label"].tune([["a"], ["a"], []], LABELS, np.array([[0.3, 0, 0], [0.4, 0, 0], [0.1, 0, 0]]))
+    tuned = tune([["a"], ["a"], []], LABELS, np.array([[0.3, 0, 0], [0.4, 0, 0], [0.1, 0, 0]]))
     assert tuned["a"] == pytest.approx(0.2)
     assert labelled([["a"]], [[0.25, 0.1, 0.1]], **tuned).rows["predicted"].tolist() == [["a"]]
 
