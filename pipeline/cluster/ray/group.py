@@ -23,6 +23,8 @@ from pipeline.cluster.relay import said
 from pipeline.errors import BackendError, Interrupted, TradewindError
 
 POLL_SECONDS = 0.2
+# A cluster that makes room sooner is not worth a word.
+UNTOLD_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -117,16 +119,17 @@ class Group:
 
         A cluster that is large enough and busy is waited for without end, one that is too small for some time.
         """
-        end = time.monotonic() + self.spec.start_seconds
-        want, waiting = f"{self.spec.processes} x {bundle}", False
+        begun = time.monotonic()
+        end = begun + self.spec.start_seconds
+        want, told = f"{self.spec.processes} x {bundle}", False
         while not room.wait(1):
             if self.stop.is_set():
                 return False
             kinds = self.ray.cluster_resources(), self.ray.available_resources()
             there, free = ({key: kind.get(key, 0.0) for key in bundle} for kind in kinds)
-            if not waiting:
+            if not told and time.monotonic() > begun + UNTOLD_SECONDS:
                 self.tell(said(f"waiting for {want}; the Ray cluster has {there}, of which {free} are free"))
-                waiting = True
+                told = True
             if self._places(bundle) >= self.spec.processes:
                 end = time.monotonic() + self.spec.start_seconds
             elif time.monotonic() > end:

@@ -79,7 +79,8 @@ class Told(SilentProgress):
         self.updates: list[tuple[float, float, dict[str, Any]]] = []
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        if not text.startswith("waiting for"):  # how fast Ray is, is no matter here
+            self.said.append(text)
 
     def update(self, done: float, total: float, **figures: Any) -> None:
         self.updates.append((done, total, figures))
