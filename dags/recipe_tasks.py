@@ -126,6 +126,8 @@ def publish(name: str, judged: dict[str, Any]) -> dict[str, str]:
     artifact = run_step("publish", name)
     with errors_decide_on_retries():
         version = current_flow().register(name)
+    if version.withdrawn is not None:
+        raise AirflowSkipException(version.stays_back)
     logger.info("publish[%s]: %s version %s is the champion", name, version.name, version.version)
     return {"reference": artifact.reference, "model": version.name, "version": str(version.version)}
 

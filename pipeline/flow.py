@@ -111,18 +111,19 @@ class Flow:
     def _run_task(self, task: str, display: Display) -> TaskOutcome:
         artifacts = {name: self.step(name, task, display) for name in ("finetune", "baseline", "evaluate", "gate")}
         verdict = artifacts["gate"].result
-        version = None
+        version, withdrawn = None, []
         if verdict["verdict"] == "pass" or self.force is not None:
             self.step("publish", task, display)
             version = self.register(task)
+            withdrawn = [version.stays_back] if version.withdrawn is not None else []
         champion = self._node("champion", task)
         return TaskOutcome(
             verdict=verdict["verdict"],
-            reasons=verdict["reasons"],
+            reasons=verdict["reasons"] + withdrawn,
             candidate=read_metrics(artifacts["evaluate"].path),
             baseline=read_metrics(artifacts["baseline"].path),
             champion=read_metrics(champion.path) if champion else None,
-            version=version.version if version else None,
+            version=version.version if version and not withdrawn else None,
             model=self.model_name(task),
             example=example_of(artifacts["evaluate"].path),
             forced=None if verdict["verdict"] == "pass" else self.force,

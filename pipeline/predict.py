@@ -27,12 +27,13 @@ def answer(
 
 
 def find_model(registry: Registry, name: str | None = None) -> Version:
-    """Return the version that `NAME` or `NAME@alias` means; without a name, the only champion there is.
+    """Return the version that `NAME`, `NAME@alias` or `NAME:version` means; without a name, the only champion there is.
 
     Raises StoreError: nothing is published, the name or alias is unknown, or a name is needed to choose; PublishError:
-    the registry cannot be read.
+    the registry cannot be read, or has no such version.
     """
-    model, _, alias = (name or "").partition("@")
+    model, _, number = (name or "").partition(":")
+    model, _, alias = model.partition("@")
     champions = registry.models()
     if not champions:
         raise StoreError(
@@ -43,6 +44,8 @@ def find_model(registry: Registry, name: str | None = None) -> Version:
         if len(champions) > 1:
             raise StoreError(f"several models are published; choose one with --model: {', '.join(champions)}")
         model = champions[0]
+    if number and model in champions:
+        return registry.version(model, number)
     version = registry.aliased(model, alias or CHAMPION)
     if version is None:
         raise StoreError(_unknown(registry, model, alias or CHAMPION, champions))

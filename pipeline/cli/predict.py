@@ -25,7 +25,8 @@ def predict(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME[@ALIAS]", help="Published model; default: the only one there is. Alias: champion or previous."
+            metavar="NAME[@ALIAS|:VERSION]",
+            help="Published model; default: the only one there is. Alias: champion, previous or candidate.",
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="K", help="How many labels to show, most likely first.")] = 3,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from pipeline.cli.tables import colored, facts, listing, when
 from pipeline.config import Settings
 from pipeline.errors import StoreError
 from pipeline.store.files import human_bytes
@@ -17,8 +16,6 @@ from pipeline.store.files import human_bytes
 if TYPE_CHECKING:
     from pipeline.store import Store
     from pipeline.store.manifest import Manifest
-
-COLORS = {"succeeded": "green", "failed": "red", "running": "yellow"}
 
 
 def register(app: typer.Typer) -> None:
@@ -40,14 +37,14 @@ def runs(
     if not records:
         Console().print("No runs yet. Start one with: tradewind run configs/icd10.yaml")
         return
-    table = _table("run", "recipe", "when", "outcome", "hit", "ran")
+    table = listing("run", "recipe", "when", "outcome", "hit", "ran")
     for record in records[:limit]:
         hits = [bool(entry.get("hit")) for entry in record["nodes"].values()]
         table.add_row(
             record["run_id"],
             record["recipe_name"],
-            _when(record["created"]),
-            _colored(record["outcome"]),
+            when(record["created"]),
+            colored(record["outcome"]),
             str(sum(hits)),
             str(len(hits) - sum(hits)),
         )
@@ -105,7 +102,7 @@ def gc(
     console = Console()
     total = human_bytes(sum(item.bytes for item in garbage))
     if garbage:
-        table = _table("kind", "name", "size", "reason")
+        table = listing("kind", "name", "size", "reason")
         for item in garbage:
             table.add_row(item.kind, _short(item.name), human_bytes(item.bytes), item.reason)
         console.print(table)
@@ -120,13 +117,13 @@ def gc(
 def _show_run(store: Store, run_id: str) -> None:
     record = store.runs.load(run_id)
     console = Console()
-    table = _facts()
+    table = facts()
     table.add_row("run", run_id)
     table.add_row("recipe", record["recipe_name"])
-    table.add_row("created", f"{_when(record['created'])}, {record['trigger']}")
-    table.add_row("outcome", _colored(record["outcome"]))
+    table.add_row("created", f"{when(record['created'])}, {record['trigger']}")
+    table.add_row("outcome", colored(record["outcome"]))
     console.print(table)
-    nodes = _table("node", "artifact", "seconds", "")
+    nodes = listing("node", "artifact", "seconds", "")
     present = {f"{step}/{fingerprint}" for step, fingerprint in store.artifacts()}
     for node, entry in record["nodes"].items():
         reference, seconds = entry.get("reference"), entry.get("seconds")
@@ -148,11 +145,11 @@ def _show_artifact(store: Store, reference: str) -> None:
     manifest = store.manifest(reference)
     found = lineage(store, manifest)
     console = Console()
-    table = _facts()
+    table = facts()
     table.add_row("artifact", f"{manifest.step}/{manifest.fingerprint}")
     table.add_row("folder", escape(str(store.artifact_path(manifest.step, manifest.fingerprint))))
     table.add_row("state", _state(store, reference))
-    table.add_row("made", f"{_when(manifest.started)}, in {manifest.seconds:.1f} s{' (resumed)' * manifest.resumed}")
+    table.add_row("made", f"{when(manifest.started)}, in {manifest.seconds:.1f} s{' (resumed)' * manifest.resumed}")
     table.add_row("with", _circumstances(manifest))
     table.add_row("packages", ", ".join(f"{name} {version}" for name, version in manifest.packages.items()))
     for name, value in manifest.recipe.items():
@@ -197,21 +194,6 @@ def _circumstances(manifest: Manifest) -> str:
     return f"{code}{backend}, {manifest.device.platform}, {manifest.device.cpus} CPUs"
 
 
-def _table(*columns: str) -> Table:
-    """Return a table without lines whose names stay whole, so that they can be copied into a command."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _facts() -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    return table
-
-
 def _lines(names: list[str]) -> str:
     return "\n".join(_short(name) for name in names)
 
@@ -220,12 +202,3 @@ def _short(reference: str) -> str:
     """Cut a fingerprint to the digits a person compares; the command accepts it so."""
     step, slash, fingerprint = reference.partition("/")
     return f"{step}{slash}{fingerprint[:12]}"
-
-
-def _when(moment: str) -> str:
-    return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _colored(outcome: Any) -> str:
-    color = COLORS.get(str(outcome), "default")
-    return f"[{color}]{outcome}[/{color}]"

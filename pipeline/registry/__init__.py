@@ -1,6 +1,7 @@
 """The registry of proven models: who is champion, and the one way to become it."""
 
 from pipeline.registry.client import Mlflow
-from pipeline.registry.registry import CHAMPION, PREVIOUS, Registry, Version
+from pipeline.registry.moves import CANDIDATE, CHAMPION, PREVIOUS, Move, promote, rollback
+from pipeline.registry.registry import Registry, Version
 
-__all__ = ["CHAMPION", "PREVIOUS", "Mlflow", "Registry", "Version"]
+__all__ = ["CANDIDATE", "CHAMPION", "PREVIOUS", "Mlflow", "Move", "Registry", "Version", "promote", "rollback"]

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import PublishError
 from pipeline.registry.client import Mlflow
 from pipeline.registry.files import check_files, find_bundle, write_model
+from pipeline.registry.moves import CANDIDATE, CHAMPION, WITHDRAWN, Move, move_champion, moves_of
 from pipeline.registry.reader import ClientReader, Reader, Record, SqliteReader, sqlite_path
 
 if TYPE_CHECKING:
     from pipeline.config import Settings
 
-CHAMPION = "champion"
-PREVIOUS = "previous"
 PREFIX = "tradewind."
 FINGERPRINT = PREFIX + "fingerprint"
 PUBLISH = PREFIX + "publish"
@@ -56,6 +55,19 @@ class Version:
     tags: Mapping[str, str]
     aliases: tuple[str, ...] = ()
 
+    @property
+    def withdrawn(self) -> str | None:
+        """Why it was taken back and is not published again by itself; None when it was not."""
+        return self.tags.get("withdrawn")
+
+    @property
+    def stays_back(self) -> str:
+        """What a run says of a candidate that was taken back."""
+        return (
+            f"Version {self.version} of {self.name} was taken back: {self.withdrawn}. It is not published by itself "
+            f"again; by hand: tradewind models promote {self.name}:{self.version} --why REASON"
+        )
+
 
 class Registry:
     """Proven models under names, with one champion each.
@@ -81,7 +93,7 @@ class Registry:
 
     def models(self) -> list[str]:
         """Return the names of the models that have a champion, sorted. Raises PublishError: unreadable registry."""
-        with self._errors("list the models"):
+        with self.errors("list the models"):
             reader = self._reader
             return [name for name in reader.models() if _with_alias(reader.records(name), CHAMPION)]
 
@@ -145,10 +157,17 @@ class Registry:
             PublishError: the registry is unreachable, registered files differ from the export, or the champion has
                 changed since the verdict. The champion is untouched in every case.
 
+        Returns:
+            Version. One that was taken back by `rollback` is returned with its reason in `withdrawn`, and stays so.
+
         """
-        with self._errors(f"publish {model!r}"), self.mlflow.lock():
+        with self.errors(f"publish {model!r}"), self.mlflow.lock():
             self._reader.models()  # an unreadable database fails here, with its own message and before MLflow retries
-            found = [each for each in self._reader.records(model) if each.tags.get(PUBLISH) == publish_reference]
+            records = self._reader.records(model)
+            for each in records:
+                if each.tags.get(FINGERPRINT) == fingerprint and WITHDRAWN in each.tags:
+                    return self._version(model, each)
+            found = [each for each in records if each.tags.get(PUBLISH) == publish_reference]
             if found:
                 version = self._version(model, found[-1])
             else:
@@ -156,6 +175,8 @@ class Registry:
                 own[JUDGED_AGAINST] = expected_champion or NOBODY
                 every = {PREFIX + name: value for name, value in tags.items()} | own
                 version = self._register(model, export, every, metrics, params, experiment)
+            if CHAMPION not in version.aliases:
+                self._client.set_registered_model_alias(model, CANDIDATE, version.version)
             check_files(version.bundle, export, f"{model!r} version {version.version}")
             return self._promote(version, expected_champion)
 
@@ -170,10 +191,21 @@ class Registry:
                 f"champion is now {_named(current)}; it stays. Run the recipe again: the candidate is then judged "
                 "against the present champion"
             )
-        if current:
-            self._client.set_registered_model_alias(version.name, PREVIOUS, current)
-        self._client.set_registered_model_alias(version.name, CHAMPION, version.version)
+        why = f"run {version.tags['run']}" if "run" in version.tags else "published"
+        move_champion(self, version.name, Move.now("publish", version.version, current, why), current)
         return self.version(version.name, version.version)
+
+    def moves(self, model: str) -> list[Move]:
+        """Return how the alias `champion` has moved, oldest first."""
+        return moves_of(self._records(model))
+
+    def aliases(self, model: str) -> dict[str, str]:
+        """Return alias -> version. Raises PublishError: unreadable registry."""
+        return {alias: record.version for record in self._records(model) for alias in record.aliases}
+
+    def versions(self, model: str) -> list[Version]:
+        """Return every version, oldest first. Raises PublishError: files of one are gone."""
+        return [self._version(model, record) for record in self._records(model)]
 
     def _register(
         self,
@@ -214,7 +246,7 @@ class Registry:
             self._client.create_registered_model(name)
 
     def _records(self, model: str) -> list[Record]:
-        with self._errors(f"look up {model!r}"):
+        with self.errors(f"look up {model!r}"):
             return self._reader.records(model)
 
     def _version(self, model: str, record: Record) -> Version:
@@ -237,7 +269,7 @@ class Registry:
         if not folder.exists():
             import mlflow.artifacts
 
-            with self._errors(f"download {model!r} version {record.version}"):
+            with self.errors(f"download {model!r} version {record.version}"):
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 with TemporaryDirectory(dir=folder.parent) as partial:
                     fetched = mlflow.artifacts.download_artifacts(
@@ -256,7 +288,7 @@ class Registry:
         return self.mlflow.client
 
     @contextmanager
-    def _errors(self, action: str) -> Iterator[None]:
+    def errors(self, action: str) -> Iterator[None]:
         """Turn what MLflow, its database and the file system raise into one message."""
         try:
             yield

@@ -1,5 +1,6 @@
 """The registry on real MLflow and SQLite: who becomes champion, and everything that must leave the champion alone."""
 
+import getpass
 import json
 import shutil
 import sqlite3
@@ -12,7 +13,7 @@ import pytest
 
 from pipeline.config import Settings
 from pipeline.errors import PublishError
-from pipeline.registry import CHAMPION, PREVIOUS, Registry
+from pipeline.registry import CANDIDATE, CHAMPION, PREVIOUS, Registry, promote, rollback
 from pipeline.registry.reader import ClientReader, SqliteReader
 
 MODEL = "icd10-chapter"
@@ -123,6 +124,7 @@ def test_kill_between_registering_and_promoting_is_finished_by_the_next_try(
         with pytest.raises(KeyboardInterrupt):
             publish(registry, export, "f2", "1")
     assert versions(registry) == {"1": (CHAMPION,), "2": ()}
+    assert registry.champion(MODEL).version == "1"
     assert publish(registry, export, "f2", "1").version == "2"
     assert versions(registry) == {"1": (PREVIOUS,), "2": (CHAMPION,)}
 
@@ -155,7 +157,7 @@ def test_champion_changed_since_the_verdict_is_a_conflict_naming_both(registry: 
     publish(registry, export, "f2", "1")
     with pytest.raises(PublishError, match=r"version 3 was judged against version 1, but .* is now version 2"):
         publish(registry, export, "f3", "1")
-    assert versions(registry) == {"1": (PREVIOUS,), "2": (CHAMPION,), "3": ()}
+    assert versions(registry) == {"1": (PREVIOUS,), "2": (CHAMPION,), "3": (CANDIDATE,)}
     with pytest.raises(PublishError, match=r"judged against nobody .* now version 2"):
         publish(registry, export, "f4", None)
 
@@ -172,7 +174,7 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(registry: Registry, expor
         outcomes = sorted(pool.map(attempt, ["f1", "f2"]), key=len)
     assert outcomes[0] == "1"
     assert "judged against nobody (there was no champion), but the champion is now version 1" in outcomes[1]
-    assert versions(registry) == {"1": (CHAMPION,), "2": ()}
+    assert versions(registry) == {"1": (CHAMPION,), "2": (CANDIDATE,)}
 
 
 def test_tampered_registered_file_is_never_promoted(
@@ -188,7 +190,7 @@ def test_tampered_registered_file_is_never_promoted(
     (stored / "extra.bin").write_text("x")
     with pytest.raises(PublishError, match=r"version 2 is registered, but its files differ .*extra.bin, model.keras"):
         publish(registry, export, "f2", "1")
-    assert versions(registry) == {"1": (CHAMPION,), "2": ()}
+    assert versions(registry) == {"1": (CHAMPION,), "2": (CANDIDATE,)}
 
 
 def test_missing_registered_files_are_named(registry: Registry, export: Path) -> None:
@@ -196,6 +198,63 @@ def test_missing_registered_files_are_named(registry: Registry, export: Path) ->
     shutil.rmtree(bundle)
     with pytest.raises(PublishError, match=r"files of 'icd10-chapter' version 1 are missing or damaged .* restore"):
         registry.champion(MODEL)
+
+
+def test_rollbacks_go_back_through_history_and_say_who_and_why(registry: Registry, export: Path) -> None:
+    publish(registry, export, "f1", None)
+    publish(registry, export, "f2", "1")
+    publish(registry, export, "f3", "2")
+    assert rollback(registry, MODEL, "complaints about rare classes").version == "2"
+    assert versions(registry) == {"1": (PREVIOUS,), "2": (CHAMPION,), "3": ()}
+    assert rollback(registry, MODEL, "worse still").version == "1"
+    assert versions(registry) == {"1": (CHAMPION,), "2": (), "3": ()}
+    with pytest.raises(PublishError, match=r"no previous version to go back to; registered versions: 1, 2, 3"):
+        rollback(registry, MODEL, "once more")
+    moves = registry.moves(MODEL)
+    assert [(move.how, move.before, move.version) for move in moves] == [
+        *[("publish", None, "1"), ("publish", "1", "2"), ("publish", "2", "3")],
+        *[("rollback", "3", "2"), ("rollback", "2", "1")],
+    ]
+    assert (moves[3].why, moves[3].who) == ("complaints about rare classes", getpass.getuser())
+
+
+def test_what_was_taken_back_is_published_by_hand_only(registry: Registry, export: Path) -> None:
+    publish(registry, export, "f1", None)
+    publish(registry, export, "f2", "1")
+    rollback(registry, MODEL, "it answers in capitals")
+    for reference in (None, "publish/of-newer-code"):  # the nightly run of the same recipe, and of newer code
+        again = publish(registry, export, "f2", "1", reference)
+        assert again.withdrawn.startswith("it answers in capitals (")
+        assert registry.champion(MODEL).version == "1"
+    assert len(versions(registry)) == 2
+    assert promote(registry, MODEL, "2", "the capitals were ours").withdrawn is None
+    assert versions(registry) == {"1": (PREVIOUS,), "2": (CHAMPION,)}
+    assert publish(registry, export, "f2", "1").withdrawn is None
+
+
+def test_moves_by_hand_need_a_reason_and_someone_to_move_to(registry: Registry, export: Path) -> None:
+    publish(registry, export, "f1", None)
+    publish(registry, export, "f2", "1")
+    for action in (lambda: promote(registry, MODEL, "1", " "), lambda: rollback(registry, MODEL, "")):
+        with pytest.raises(PublishError, match="reason is empty"):
+            action()
+    with pytest.raises(PublishError, match="champion already"):
+        promote(registry, MODEL, "2", "because")
+    with pytest.raises(PublishError, match="no version '9'"):
+        promote(registry, MODEL, "9", "because")
+    assert versions(registry) == {"1": (PREVIOUS,), "2": (CHAMPION,)}
+
+
+def test_rollback_that_is_killed_leaves_the_champion(
+    registry: Registry, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(registry, export, "f1", None)
+    publish(registry, export, "f2", "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(registry._client, "set_registered_model_alias", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rollback(registry, MODEL, "slow")
+    assert registry.champion(MODEL).version == "2"
 
 
 def test_unknown_version_lists_the_known(registry: Registry, export: Path) -> None:

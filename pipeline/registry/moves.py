@@ -1,0 +1,135 @@
+"""Who is champion, changed by hand or by a run; each move of the alias is kept as a tag of the version it went to."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pipeline.errors import PublishError
+from pipeline.registry.reader import Record
+
+if TYPE_CHECKING:
+    from pipeline.registry.registry import Registry, Version
+
+CANDIDATE = "candidate"
+CHAMPION = "champion"
+PREVIOUS = "previous"
+MOVE = "tradewind.move."
+WITHDRAWN = "tradewind.withdrawn"
+LONGEST_REASON = 2000  # characters; a tag of MLflow holds 8000
+
+
+@dataclass(frozen=True)
+class Move:
+    """One move of the alias `champion`.
+
+    Attributes:
+        how: str. `publish`, `promote` or `rollback`.
+        version: str. Who became champion.
+        before: str or None. Who was it until then.
+        who: str. Whose process moved it.
+        why: str.
+        when: str. ISO 8601, UTC.
+    """
+
+    how: str
+    version: str
+    before: str | None
+    who: str
+    why: str
+    when: str
+
+    @classmethod
+    def now(cls, how: str, version: str, before: str | None, why: str) -> Move:
+        """Return a move made by this process at this moment."""
+        return cls(how, version, before, whoami(), why[:LONGEST_REASON], datetime.now(UTC).isoformat())
+
+    @property
+    def tag(self) -> tuple[str, str]:
+        """Key and value of the tag that keeps it."""
+        return MOVE + self.when.replace(":", "").replace("+0000", "Z"), json.dumps(asdict(self), ensure_ascii=False)
+
+
+def whoami() -> str:
+    """Return the name of the user whom this process belongs to."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number and no name
+        import os
+
+        return f"user {os.getuid()}"
+
+
+def moves_of(records: Iterable[Record]) -> list[Move]:
+    """Return every move among a model's versions, oldest first."""
+    texts = [text for record in records for key, text in record.tags.items() if key.startswith(MOVE)]
+    return sorted((Move(**json.loads(text)) for text in texts), key=lambda move: move.when)
+
+
+def served_before(moves: Iterable[Move], version: str) -> str | None:
+    """Return who was champion until `version` last became it other than by a rollback; None when nobody was."""
+    promoted = [move for move in moves if move.version == version and move.how != "rollback"]
+    return promoted[-1].before if promoted else None
+
+
+def promote(registry: Registry, model: str, version: str, why: str) -> Version:
+    """Make a registered version the champion by hand; who, when and why are kept.
+
+    Raises:
+        PublishError: no reason, no such version, its files are gone, or it is the champion already.
+    """
+    with registry.errors(f"promote {model!r}"), registry.mlflow.lock():
+        chosen, champion = registry.version(model, version), registry.champion(model)
+        current = champion.version if champion else None
+        if current == version:
+            raise PublishError(f"{model!r} version {version} is the champion already; there is nothing to promote")
+        move = Move.now("promote", version, current, _reason(why))
+        if chosen.withdrawn is not None:
+            registry.mlflow.client.delete_model_version_tag(model, version, WITHDRAWN)
+        move_champion(registry, model, move, current)
+        return registry.version(model, version)
+
+
+def rollback(registry: Registry, model: str, why: str) -> Version:
+    """Let the previous champion serve again; the present one is marked, so that no run publishes it by itself.
+
+    Raises:
+        PublishError: no reason, no champion, nobody served before it, or the earlier version's files are gone.
+    """
+    with registry.errors(f"roll back {model!r}"), registry.mlflow.lock():
+        champion, earlier = registry.champion(model), registry.aliased(model, PREVIOUS)
+        if champion is None or earlier is None:
+            known = ", ".join(version.version for version in registry.versions(model)) or "none"
+            lacking = "champion to go back from" if champion is None else "previous version to go back to"
+            raise PublishError(
+                f"{model!r} has no {lacking}; registered versions: {known}. Name the one that shall serve: "
+                f"tradewind models promote {model}:VERSION --why REASON"
+            )
+        move = Move.now("rollback", earlier.version, champion.version, _reason(why))
+        note = f"{move.why} ({move.who}, {move.when[:16]} UTC)"
+        registry.mlflow.client.set_model_version_tag(model, champion.version, WITHDRAWN, note)
+        move_champion(registry, model, move, served_before(registry.moves(model), earlier.version))
+        return registry.version(model, earlier.version)
+
+
+def move_champion(registry: Registry, model: str, move: Move, previous: str | None) -> None:
+    """Move the aliases, champion last and in one write: what is cut off before leaves the champion serving."""
+    client, held = registry.mlflow.client, registry.aliases(model)
+    client.set_model_version_tag(model, move.version, *move.tag)
+    if previous:
+        client.set_registered_model_alias(model, PREVIOUS, previous)
+    elif PREVIOUS in held:
+        client.delete_registered_model_alias(model, PREVIOUS)
+    client.set_registered_model_alias(model, CHAMPION, move.version)
+    if held.get(CANDIDATE) == move.version:
+        client.delete_registered_model_alias(model, CANDIDATE)
+
+
+def _reason(why: str) -> str:
+    if not why.strip():
+        raise PublishError("the reason is empty; say in a few words why the champion changes: --why REASON")
+    return why.strip()
