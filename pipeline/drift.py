@@ -12,29 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Drift, Recipe
-from pipeline.data.quality.drift import shift
+from pipeline.data.quality.drift.metrics import Metric, answer_metric, require_enough, text_metrics
 from pipeline.data.quality.drift.reference import Reference, load
 from pipeline.data.quality.pages.rendering import drift_page
-from pipeline.errors import DriftError, ValidationFailed
+from pipeline.errors import ValidationFailed
 from pipeline.progress import Progress
-
-FEWEST = 50  # distinct texts on either side; fewer say nothing about their source
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One way in which rows may have moved: how far, how far they may, and what that means."""
-
-    name: str
-    value: float
-    limit: float
-    key: str
-    meaning: str
-
-    @property
-    def passed(self) -> bool:
-        """Whether the rows moved no farther than they may."""
-        return self.value <= self.limit
 
 
 @dataclass(frozen=True)
@@ -75,7 +57,7 @@ def drift(recipe: Recipe, rows: Path, reference: Path | None, out: Path, progres
             compared[task] = _compare(task, load(reference / task, task), load(rows / "reference", task), settings)
             progress.update(position, len(champions))
     _write(out, compared, without, settings)
-    breaches = [_sentence(task, metric) for task, metric in _breaches(compared)]
+    breaches = [f"task {task}, {metric.sentence}" for task, metric in _breaches(compared)]
     for breach in breaches if settings.severity == "warning" else ():
         progress.say(f"warning: {breach}")
     if breaches and settings.severity == "critical":
@@ -93,51 +75,14 @@ def drift(recipe: Recipe, rows: Path, reference: Path | None, out: Path, progres
 def _compare(
     task: str, before: Reference, now: Reference, settings: Drift
 ) -> tuple[Reference, Reference, list[Metric]]:
-    for which, side in (("the champion's rows have", before), ("the rows have", now)):
-        if (found := shift.distinct_samples(side)) < FEWEST:
-            raise DriftError(
-                f"task {task}: {which} {found} texts that differ in the words they begin with; expected at least "
-                f"{FEWEST} to compare. Add rows, or set data.drift.reference to off"
-            )
-    unknown = shift.unknown_words(before, now)
-    metrics = [
-        Metric(
-            "label_shift",
-            shift.number_shift(before.numbers, now.numbers)
-            if before.numbers and now.numbers
-            else shift.label_shift(before.labels, now.labels),
-            settings.max_label_shift,
-            "max_label_shift",
-            "widest gap between the shares of answers up to a number"
-            if now.numbers
-            else "share of the rows that would need another label to give the old shares",
-        ),
-        Metric(
-            "length_shift", shift.number_shift(before.lengths, now.lengths), settings.max_length_shift,
-            "max_length_shift", "widest gap between the shares of texts up to a length",
-        ),
-        Metric(
-            "unknown_words", max(0.0, unknown - before.expected_unknown), settings.max_unknown_words,
-            "max_unknown_words",
-            f"{unknown:.2%} of the words are unknown, of which {before.expected_unknown:.2%} were to be expected",
-        ),
-        Metric(
-            "separability", shift.separability(before, now), settings.max_separability, "max_separability",
-            "how well a classifier tells new texts from old ones; 0.5 is chance, 1 always",
-        ),
-    ]  # fmt: skip
-    return before, now, metrics
+    remedy = "Add rows, or set data.drift.reference to off"
+    require_enough(task, "the champion's rows have", before, remedy)
+    require_enough(task, "the rows have", now, remedy)
+    return before, now, [answer_metric(before, now, settings), *text_metrics(before, now, settings)]
 
 
 def _breaches(compared: dict[str, tuple[Reference, Reference, list[Metric]]]) -> list[tuple[str, Metric]]:
     return [(task, metric) for task, (*_, found) in compared.items() for metric in found if not metric.passed]
-
-
-def _sentence(task: str, metric: Metric) -> str:
-    return (
-        f"task {task}, {metric.name.replace('_', ' ')}: observed {metric.value:.4f} ({metric.meaning}), expected at "
-        f"most {metric.limit:g} (data.drift.{metric.key})"
-    )
 
 
 def _write(

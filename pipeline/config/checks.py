@@ -127,3 +127,6 @@ class Drift(Section):
         0.65,
         description="area under the ROC curve of a classifier that tells new texts from the champion's; 0.5 is chance",
     )
+    max_confidence_drop: Fraction = Field(
+        0.1, description="of `tradewind monitor`: how far the mean confidence may fall below that on the test rows"
+    )

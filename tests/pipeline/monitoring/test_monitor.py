@@ -1,0 +1,158 @@
+"""The log of a served model, and what monitoring makes of it."""
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.cli import monitor as command
+from pipeline.cli.application import execute
+from pipeline.data.quality.drift.reference import make_reference, save
+from pipeline.data.quality.figures.profile import Chunk, Labels, Profile
+from pipeline.errors import DriftError, SourceError
+from pipeline.monitoring.log import AnswerLog
+from pipeline.monitoring.monitor import monitor, read_log
+
+WORDS = {
+    "sun": ["sun", "beach", "warm", "light", "summer", "sea", "sand", "holiday", "blue", "sky"],
+    "snow": ["snow", "cold", "ice", "winter", "ski", "frost", "white", "hill", "sledge", "wool"],
+}
+
+
+def texts(number: int, seed: int, share: float = 0.5) -> list[tuple[str, str]]:
+    """Texts with their label; `share` of them are sunny."""
+    draw = random.Random(seed)
+    labels = ["sun" if draw.random() < share else "snow" for _ in range(number)]
+    return [(" ".join(draw.choices(WORDS[label], k=draw.randint(4, 9))), label) for label in labels]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is published of a model that was trained on half sunny texts."""
+    folder = tmp_path_factory.mktemp("bundle")
+    rows = texts(400, 1)
+    profile, labels = Profile(folder / "work"), Labels(folder / "work")
+    chunk = Chunk(pa.table({"text": [text for text, _ in rows]}))
+    answers = pa.array([label for _, label in rows])
+    profile.add(chunk, np.ones(len(rows), bool))
+    labels.add(chunk.hashes, answers, answers)
+    save(make_reference(profile, labels), folder / "reference", "weather")
+    files = {
+        "bundle.json": {"task": "weather", "kind": "classification"},
+        "metrics.json": {
+            "labels": ["snow", "sun"],
+            "confusion_matrix": [[40, 10], [10, 40]],
+            "reliability": [{"confidence": 0.8, "accuracy": 0.8, "rows": 50}, {"confidence": 1.0, "rows": 50}],
+        },
+        "recipe.yaml": {"data": {"drift": {"max_label_shift": 0.12}}},
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def write(folder: Path, rows: list[tuple[str, str]], confidence: float = 0.9, **options: object) -> AnswerLog:
+    log = AnswerLog(folder, "m", **options)
+    for text, label in rows:
+        log.add("1", [text], None, [{"label": label, "confidence": confidence, "top": []}])
+    log.flush()
+    return log
+
+
+def moved(bundle: Path, folder: Path) -> set[str]:
+    return {metric.name for metric in monitor(bundle, "m", folder, None, folder / "out").moved}
+
+
+def test_more_of_the_same_does_not_move(bundle: Path, tmp_path: Path) -> None:
+    write(tmp_path, texts(400, 2))
+    assert moved(bundle, tmp_path) == set()
+
+
+def test_each_way_to_move_is_found_alone(bundle: Path, tmp_path: Path) -> None:
+    write(tmp_path / "answers", [(text, "sun") for text, _ in texts(400, 3)])
+    assert moved(bundle, tmp_path / "answers") == {"answer_shift"}
+    write(tmp_path / "doubt", texts(400, 4), confidence=0.6)
+    assert moved(bundle, tmp_path / "doubt") == {"confidence_drop"}
+    strange = [(f"{text} quarterly dividends of shares", label) for text, label in texts(400, 5)]
+    write(tmp_path / "texts", strange)
+    assert moved(bundle, tmp_path / "texts") == {"unknown_words", "separability", "length_shift"}
+
+
+def test_answers_are_compared_with_those_on_test_rows_not_with_the_truth(bundle: Path, tmp_path: Path) -> None:
+    metrics = json.loads((bundle / "metrics.json").read_text())
+    biased = tmp_path / "bundle"
+    biased.mkdir()
+    for path in bundle.iterdir():
+        (biased / path.name).symlink_to(path)
+    (biased / "metrics.json").unlink()
+    (biased / "metrics.json").write_text(json.dumps(metrics | {"confusion_matrix": [[0, 50], [0, 50]]}))
+    write(tmp_path / "log", [(text, "sun") for text, _ in texts(400, 3)])
+    assert moved(biased, tmp_path / "log") == set()
+
+
+def test_report_says_what_moved(bundle: Path, tmp_path: Path) -> None:
+    write(tmp_path, [(text, "sun") for text, _ in texts(400, 3)])
+    found = monitor(bundle, "m", tmp_path, None, tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "monitor.json").read_text())["tasks"][0]
+    assert written["rows"] == {"champion": 400, "now": 400}
+    assert [metric["name"] for metric in written["metrics"] if not metric["passed"]] == ["answer_shift"]
+    assert "answer shift" in found.page.read_text()
+
+
+def test_too_few_answers_are_an_error_not_a_pass(bundle: Path, tmp_path: Path) -> None:
+    write(tmp_path, texts(30, 6))
+    with pytest.raises(DriftError, match=r"the log has \d+ texts .* expected at least 50"):
+        monitor(bundle, "m", tmp_path, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_log_and_no_answer_of_this_model_are_told(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no log in"):
+        read_log(tmp_path, "m", None)
+    write(tmp_path, texts(60, 6))
+    with pytest.raises(SourceError, match=r"no answer of 'other'; it has 60 of m"):
+        read_log(tmp_path, "other", None)
+    with pytest.raises(SourceError, match="no answer of 'm' since"):
+        read_log(tmp_path, "m", datetime.now(UTC) + timedelta(hours=1))
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(SourceError, match="cannot be read"):
+        read_log(tmp_path, "m", None)
+
+
+def test_log_is_written_whole_in_time_order_and_without_personal_data(tmp_path: Path) -> None:
+    log = AnswerLog(tmp_path, "m", redact=["email"], rows=3)
+    for number in range(7):
+        log.add("1", [f"mail {number} to a@b.org"], [None], [{"value": float(number)}])
+    assert len(list(tmp_path.glob("*.parquet"))) == 2  # the seventh waits
+    log.flush()
+    rows = pa.concat_tables(pq.read_table(path) for path in sorted(tmp_path.glob("*.parquet")))
+    assert rows["text"].to_pylist() == [f"mail {number} to <EMAIL>" for number in range(7)]
+    assert [json.loads(answer)["value"] for answer in rows["answer"].to_pylist()] == list(range(7))
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_share_of_the_rows_is_kept(tmp_path: Path) -> None:
+    random.seed(0)
+    write(tmp_path, texts(1000, 7), share=0.2)
+    assert 140 < len(read_log(tmp_path, "m", None)) < 260
+
+
+def test_exit_status_tells_the_scheduler(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = SimpleNamespace(bundle=bundle, name="m", version="1")
+    monkeypatch.setattr("pipeline.predict.find_model", lambda registry, model: version)
+    arguments = ["monitor", "m", "--log", str(tmp_path / "log"), "--out", str(tmp_path / "out"), "--since", "1h"]
+    assert execute(arguments) == 1
+    write(tmp_path / "log", texts(400, 2))
+    assert execute(arguments) == 0
+    write(tmp_path / "log", [(text, "sun") for text, _ in texts(400, 3)])
+    assert execute(arguments) == command.MOVED
+    assert "answer shift: observed" in capsys.readouterr().err
+    assert execute([*arguments[:-1], "yesterday"]) == 2
