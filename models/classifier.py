@@ -67,15 +67,15 @@ class SegmentClassifier(PackedModel):
 
     def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
         """Return logits, (batch, segments_per_row, num_classes) float32."""
-        answers = self.answer(self.pool(inputs, training=training), training=training)
+        answers = self.logits(self.head_dropout(self.pool(inputs, training=training), training=training))
         if self.ngrams is None:
-            return answers
+            return self.finish(answers)
         numbers = ops.arange(1, self.segments_per_row + 1, dtype="int32")  # (segments,)
         linear = self.ngram_logits(self.ngrams(inputs["token_ids"], inputs["segment_ids"], numbers))
         if training:
             drawn = keras.random.uniform((*ops.shape(linear)[:2], 1), seed=self.lots) < 0.5
-            return ops.where(drawn, linear, answers)
-        return self.ngram_share * linear + (1 - self.ngram_share) * answers
+            return self.finish(ops.where(drawn, linear, answers))
+        return self.finish(self.ngram_share * linear + (1 - self.ngram_share) * answers)
 
     def pool(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
         """Return what the backbone says of each segment, (batch, segments_per_row, hidden)."""
@@ -90,7 +90,11 @@ class SegmentClassifier(PackedModel):
 
     def answer(self, pooled: Tensor, training: bool | None = None) -> Tensor:
         """Return logits, (batch, segments_per_row, num_classes) float32, from what `pool` returned."""
-        return self.logits(self.head_dropout(pooled, training=training))
+        return self.finish(self.logits(self.head_dropout(pooled, training=training)))
+
+    def finish(self, answers: Tensor) -> Tensor:
+        """Return what the output layer says, (batch, segments_per_row, num_classes), as the model answers it."""
+        return answers
 
     def shift(self, amounts: Tensor) -> None:
         """Add to the logits of each class, (num_classes,), for good."""
@@ -128,32 +132,22 @@ class SegmentRegressor(SegmentClassifier):
         encoder: Encoder or Decoder. The backbone.
         offset: float. Added to what the head says.
         scale: float. Times which it is taken.
-        segments_per_row: int. Segments answered per row.
-        dropout: float. Rate before the output layer.
+        options: as of `SegmentClassifier`.
     """
 
-    def __init__(
-        self,
-        encoder: Backbone,
-        offset: float = 0.0,
-        scale: float = 1.0,
-        segments_per_row: int = 1,
-        dropout: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(encoder, 1, segments_per_row, dropout, **kwargs)
+    def __init__(self, encoder: Backbone, offset: float = 0.0, scale: float = 1.0, **options: Any) -> None:
+        super().__init__(encoder, 1, **options)
         self.offset = offset
         self.scale = scale
 
-    def answer(self, pooled: Tensor, training: bool | None = None) -> Tensor:
-        """Return (batch, segments_per_row) float32, from what `pool` returned."""
-        answers = super().answer(pooled, training=training)  # (batch, segments, 1)
+    def finish(self, answers: Tensor) -> Tensor:
+        """Return (batch, segments_per_row) float32."""
         return ops.squeeze(answers, axis=-1) * self.scale + self.offset
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         config = {**super().get_config(), "offset": self.offset, "scale": self.scale}
-        return {name: value for name, value in config.items() if name not in ("num_classes", "ngrams", "ngram_share")}
+        return {name: value for name, value in config.items() if name != "num_classes"}
 
 
 @keras.saving.register_keras_serializable(package="tradewind")

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from models.backbones import Backbone
 from models.classifier import SegmentClassifier, SegmentRegressor, TokenClassifier
+from models.ngrams import NgramBag
 from models.objectives import segment_label_sets, segment_labels, segment_values
 from pipeline.config import Finetune
 from pipeline.data.tokens.encode import TextEncoder
@@ -78,6 +79,10 @@ class LabelledTask(ABC):
     def objective(self, config: Finetune) -> Objective:
         """Return what is minimised."""
 
+    def bag(self, config: Finetune) -> NgramBag | None:
+        """Return what the linear model beside the Transformer reads; None where there is none."""
+        return make_bag(config.ngrams, load_tokenizer(self.tokens / "tokenizer.json"), self.splits["train"])
+
     def column(self, split: str, name: str = "label") -> pa.Array:
         """Return a column of a split's rows."""
         return pq.read_table(self.folder / f"{split}.parquet", columns=[name])[name].combine_chunks()
@@ -97,7 +102,7 @@ class ClassificationTask(LabelledTask):
 
     def model(self, encoder: Backbone, config: Finetune) -> keras.Model:
         """Return the model, not built."""
-        bag = make_bag(config.ngrams, load_tokenizer(self.tokens / "tokenizer.json"), self.splits["train"])
+        bag = self.bag(config)
         return SegmentClassifier(encoder, len(self.labels), self.segments, config.dropout, bag, config.ngram_share)
 
     def objective(self, config: Finetune) -> Objective:
@@ -150,7 +155,15 @@ class RegressionTask(LabelledTask):
 
     def model(self, encoder: Backbone, config: Finetune) -> keras.Model:
         """Return the model, not built."""
-        return SegmentRegressor(encoder, self.offset, self.scale, self.segments, dropout=config.dropout)
+        return SegmentRegressor(
+            encoder,
+            self.offset,
+            self.scale,
+            segments_per_row=self.segments,
+            dropout=config.dropout,
+            ngrams=self.bag(config),
+            ngram_share=config.ngram_share,
+        )
 
     def objective(self, config: Finetune) -> Objective:  # noqa: ARG002 (nothing of it is about numbers)
         """Return the squared error over the variance of the training answers."""

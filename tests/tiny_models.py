@@ -42,8 +42,8 @@ def make_classifier(seed: int = 0, **arguments: Any) -> SegmentClassifier:
     return randomise(SegmentClassifier(make_encoder(num_layers=2), 3, segments_per_row=4, **arguments), seed)
 
 
-def make_regressor(seed: int = 0) -> SegmentRegressor:
-    return randomise(SegmentRegressor(make_encoder(num_layers=2), 5.0, 2.0, segments_per_row=4), seed)
+def make_regressor(seed: int = 0, **options: Any) -> SegmentRegressor:
+    return randomise(SegmentRegressor(make_encoder(num_layers=2), 5.0, 2.0, segments_per_row=4, **options), seed)
 
 
 def make_tagger(seed: int = 0) -> TokenClassifier:

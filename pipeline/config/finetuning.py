@@ -70,7 +70,7 @@ class Finetune(Optimization):
         """Raise ValueError when a key does not go with the kind of task."""
         classes, several = ("classification", "tagging"), ("classification", "multi_label", "tagging")
         homes = {"class_weights": classes, "focal_gamma": classes, "z_loss": classes, "label_smoothing": several}
-        homes |= {"ngrams": ("classification", "multi_label"), "logit_adjustment": ("classification",)}
+        homes |= {"ngrams": ("classification", "multi_label", "regression"), "logit_adjustment": ("classification",)}
         for key, kinds in homes.items():
             if getattr(self, key) != type(self).model_fields[key].default and kind not in kinds:
                 raise ValueError(f"finetune.{key} is for {' and '.join(kinds)}, and kind is {kind}; remove it")

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 from exchange import check_reload
-from tiny_models import LENGTH, VOCABULARY, answers, make_classifier, make_encoder, packed_rows
+from tiny_models import LENGTH, VOCABULARY, answers, make_classifier, make_encoder, make_regressor, packed_rows
 
 from models.classifier import SegmentClassifier
 from models.ngrams import ORDERS, SCALE, SPACE, NgramBag
@@ -97,6 +97,18 @@ def test_both_models_answer_by_share_and_one_of_them_in_training() -> None:
     is_linear = np.isclose(trained, linear, atol=1e-4).all(axis=-1)
     assert (is_linear | np.isclose(trained, deep, atol=1e-4).all(axis=-1)).all()
     assert 0 < is_linear.mean() < 1
+
+
+def test_a_regressor_with_ngrams_mixes_both_in_its_units_and_comes_back(tmp_path) -> None:
+    model = make_regressor(ngrams=NgramBag(VOCABULARY, 6, 3, buckets=101), ngram_share=1.0)
+    found = {}
+    for share in (1.0, 0.0, 0.25):
+        model.ngram_share = share
+        model.make_predict_function(force=True)
+        found[share] = answers(model, packed_rows())
+    np.testing.assert_allclose(found[0.25], 0.25 * found[1.0] + 0.75 * found[0.0], atol=1e-4)
+    assert found[1.0].shape == (6, 4)
+    check_reload(model, tmp_path / "model.keras", packed_rows())
 
 
 def test_a_shift_moves_every_answer_by_the_same() -> None:
