@@ -5,12 +5,13 @@ from __future__ import annotations
 # Headline metrics have an interval, and may be named by a gate; in the order in which tables show them.
 HEADLINES: dict[str, tuple[str, ...]] = {
     "classification": (
-        *("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1"),
-        *("log_loss", "calibration_error"),
+        *("accuracy", "macro_precision", "macro_recall", "macro_f1", "micro_f1", "weighted_f1"),
+        *("roc_auc", "pr_auc", "log_loss", "calibration_error"),
     ),
     "multi_label": (
         *("subset_accuracy", "micro_precision", "micro_recall", "micro_f1"),
         *("macro_precision", "macro_recall", "macro_f1", "weighted_f1"),
+        *("roc_auc", "pr_auc", "log_loss", "calibration_error"),
     ),
     "regression": ("rmse", "mse", "mae", "r2", "pearson", "spearman"),
     "tagging": ("f1", "precision", "recall", "macro_precision", "macro_recall", "macro_f1", "token_accuracy"),
