@@ -57,8 +57,11 @@ def data(run: Values, artifacts: Artifacts, out: Path) -> Values:
 
 
 def pretraining(artifacts: Artifacts) -> Values:
-    """Loss and throughput over steps."""
-    return {"log": training_log(artifacts.get("pretrain"))}
+    """Loss and throughput over steps, and how well the model knows the validation texts."""
+    folder = artifacts.get("pretrain")
+    known = folder is not None and (folder / "manifest.json").exists()
+    result = read(folder, "manifest.json")["result"] if known else {}
+    return {"log": training_log(folder), "language": result.get("language", {})}
 
 
 def lineage(run: Values) -> Values:

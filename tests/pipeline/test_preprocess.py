@@ -240,6 +240,11 @@ def test_the_result_counts_what_was_kept_and_dropped(rows, tmp_path) -> None:
     assert sum(map(len, labelled.values())) == 160 + 5 - 1 - 1 - 1
     assert result.tasks["season"]["unseen_labels"] == 0
     assert result.corpus_tokens == sum(part.tokens for part in corpus.values())
+    decoder = load_tokenizer(tokens / "tokenizer.json")
+    for part in corpus.values():
+        rows_of_part = part.take(np.arange(len(part)))
+        texts = decoder.decode_batch([row[row > 0].tolist() for row in rows_of_part.token_ids.astype(int)])
+        assert part.text_bytes == pytest.approx(sum(len(text.encode()) for text in texts), rel=0.15)
     capacity = sum(len(part) * part.sequence_length for part in corpus.values())
     assert result.packing_efficiency == pytest.approx(result.corpus_tokens / capacity, abs=1e-4)
     removed = pa.concat_tables([pq.read_table(path) for path in sorted((tokens / "removed").glob("*.parquet"))])

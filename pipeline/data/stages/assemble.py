@@ -28,7 +28,8 @@ def assemble_corpus(plan: Plan, written: Sequence[dict[str, Any]], sequence_leng
     tokenizer = Hasher().sha256(plan.out / "tokenizer.json")
     for split in ("train", "validation"):
         shards = [Shard(**shard) for block in written for shard in block["corpus"][split]]
-        write_index(shards, plan.out / "corpus" / split, sequence_length, tokenizer)
+        text_bytes = sum(block["corpus_bytes"][split] for block in written)
+        write_index(shards, plan.out / "corpus" / split, sequence_length, tokenizer, text_bytes)
         tokens += sum(shard.tokens for shard in shards)
         capacity += sum(shard.rows for shard in shards) * sequence_length
     return tokens, capacity

@@ -49,11 +49,13 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
     needed = np.flatnonzero((corpus >= TRAIN) | (tasks >= TRAIN).any(axis=0))
     documents = _Documents(encoder, table, needed)
     packing = _Packing(config, (seed, block.number), encoder.vocabulary.pad, block)
-    written: dict[str, Any] = {"corpus": {}, "tasks": {}, "rows": {}}
+    written: dict[str, Any] = {"corpus": {}, "corpus_bytes": {}, "tasks": {}, "rows": {}}
     for split in (TRAIN, VALIDATION):
-        pieces = cut(documents.whole(np.flatnonzero(corpus == split)), config.sequence_length)
+        rows = np.flatnonzero(corpus == split)
+        pieces = cut(documents.whole(rows), config.sequence_length)
         written["corpus"][SPLITS[split]] = packing.write(pieces, plan.out / "corpus" / SPLITS[split])
-        written["rows"][SPLITS[split]] = int((corpus == split).sum())
+        written["corpus_bytes"][SPLITS[split]] = documents.text_bytes(rows)
+        written["rows"][SPLITS[split]] = len(rows)
     # A cap on segments keeps the classifier's pooling matrix small when texts are very short.
     segments = max(1, config.sequence_length // 4)
     for (name, data), fates in zip(plan.tasks.items(), tasks, strict=True):
@@ -85,6 +87,11 @@ class _Documents:
     def whole(self, rows: np.ndarray) -> Ragged:
         """Return the documents of rows."""
         return self.documents.take(self.number[rows])
+
+    def text_bytes(self, rows: np.ndarray) -> int:
+        """Return the UTF-8 bytes of the texts of rows, second texts included."""
+        columns = [self.texts] if self.pairs is None else [self.texts, self.pairs]
+        return sum(pc.sum(pc.binary_length(column.take(rows))).as_py() or 0 for column in columns)
 
     def truncated(self, rows: np.ndarray, length: int) -> Ragged:
         """Return the documents of rows, the longer ones cut off as the encoder does it."""
