@@ -116,6 +116,13 @@ class Task(Section):
     def _sections_fit_the_kind(self) -> Task:
         self.finetune.check(self.data.kind)
         self.gate.check(self.data.kind)
+        how = self.finetune
+        if self.gate.scratch != "off" and (how.method != "full" or how.initialize == "scratch"):
+            raise ValueError(
+                f"gate.scratch compares with the same fine-tuning from random weights, and finetune.method is "
+                f"{how.method}, finetune.initialize {how.initialize}: expected full and pretrained, as random weights "
+                "that stay as they are teach nothing; change them, or set gate.scratch to off"
+            )
         return self
 
 

@@ -78,6 +78,11 @@ class Gate(Section):
         "alone does not lift",
     )
     baseline: Consequence = Field("critical", description="must the candidate beat the linear model?")
+    scratch: Consequence = Field(
+        "off",
+        description="train the same model without pretraining as well, and must the candidate beat it? warning trains, "
+        "shows and compares it; off does not train it",
+    )
     champion_margin: Margin = Field(0.0, description="how much worse than the champion is still accepted")
     slice_margin: Margin | None = Field(
         None, description="how much worse than the champion is still accepted on each slice; null: no rule"

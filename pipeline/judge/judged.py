@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.judge.charts import Cloud, Whisker, cloud, curve, heat, whiskers
 from pipeline.judge.names import HEADLINES, SMALLER_IS_BETTER
 from pipeline.judge.sections import Artifacts, Values, read, training_log
+from pipeline.steps import SCRATCH
 
 CONFUSION_CLASSES = 30
 WORST_CLASSES = 30
@@ -22,6 +23,7 @@ def folders_of(artifacts: Artifacts, name: str) -> dict[str, Path]:
     folders = {
         "candidate": artifacts.get(f"evaluate[{name}]"),
         "baseline": baseline,
+        "scratch": artifacts.get(f"{SCRATCH}[{name}]"),
         "champion": artifacts.get(f"champion[{name}]"),
         "majority": baseline / "majority" if baseline else None,
     }

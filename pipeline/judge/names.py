@@ -25,6 +25,9 @@ SMALLER_IS_BETTER = frozenset({"log_loss", "calibration_error", "rmse", "mse", "
 TUNED = frozenset({"multi_label"})
 EVERY_METRIC = tuple(dict.fromkeys(name for names in HEADLINES.values() for name in names))
 
+# What the models that a candidate meets are called.
+MODELS = {"baseline": "linear baseline", "scratch": "model without pretraining", "majority": "majority answer"}
+
 SPOKEN = {
     "r2": "R²",
     "rmse": "RMSE",

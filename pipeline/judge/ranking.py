@@ -17,10 +17,10 @@ from scipy.sparse import csr_matrix
 from pipeline.judge.kinds.kind import Floats, Predictions, ratio
 from pipeline.judge.kinds.multi_label import membership
 
-# Products of a row, a label and a resample: about a second each. More resamples than that allows are not ranked.
-MOST_PRODUCTS = 1_000_000_000
+# Products of a row, a label and a resample: seconds. More resamples than that allows are not ranked.
+MOST_PRODUCTS = 500_000_000
 LEAST_RESAMPLES = 100
-AT_ONCE = 1_000_000
+AT_ONCE = 4_000_000
 
 # Kinds that are ranked -> the labels of each row, as a list.
 RANKED: dict[str, Callable[[Predictions], Sequence[Sequence[str]]]] = {

@@ -58,6 +58,14 @@ def test_the_graph_lets_the_tasks_of_a_recipe_go_their_own_ways(tiny_recipe, loa
     }
 
 
+def test_the_same_model_without_pretraining_is_a_step_where_a_task_asks_for_it(tiny_recipe, load_dags):
+    text = tiny_recipe.read_text()
+    tiny_recipe.write_text(text.replace('baseline: "off"', 'baseline: "off", scratch: warning'))
+    dag = load_dags(tiny_recipe.parent)["tiny"]
+    assert dag.get_task("model.scratch").upstream_task_ids - {"start"} == {"model.finetune"}
+    assert "model.scratch" in dag.get_task("model.gate").upstream_task_ids
+
+
 def test_the_recipe_says_how_airflow_runs_it(tiny_recipe, load_dags):
     with tiny_recipe.open("a") as file:
         file.write("  schedule: '0 3 * * *'\n  owner: registry-team\n  tags: [notes]\n")
