@@ -21,7 +21,7 @@ from pipeline.progress import LogProgress, Progress
 from pipeline.recipes import load_recipe
 from pipeline.steps import GRAPH, node_name
 from pipeline.store import Artifact
-from recipe_form import read_form
+from recipe_form import read_force, read_form
 
 if TYPE_CHECKING:
     from pipeline.cluster.ray.jobs import End
@@ -51,10 +51,13 @@ def create_run(file: str) -> list[str]:
         tasks, overrides = read_form(recipe, dag_run.conf or {})
         laid, recipe = recipe, load_recipe(file, overrides)
         _check_scratch(file, laid, recipe)
+        force = force_of_run()
         flow = Flow.create(recipe, file, settings(), run_id=run_id(), trigger="airflow")
     logger.info("run %s of %s; tasks: %s", flow.run_id, file, ", ".join(tasks))
     for override in overrides:
         logger.info("with %s", override)
+    if force is not None:
+        logger.info("published whatever the verdict: %s", force)
     return tasks
 
 
@@ -124,7 +127,15 @@ def show_name(task: str) -> None:
 
 def current_flow() -> Flow:
     """Return the flow that the first task of this DAG run has recorded."""
-    return Flow.resume(run_id(), settings())
+    flow = Flow.resume(run_id(), settings())
+    flow.force = force_of_run()
+    return flow
+
+
+def force_of_run() -> str | None:
+    """Return why this DAG run publishes whatever the verdict, None when it does not."""
+    dag_run = get_current_context()["dag_run"]
+    return read_force(dag_run.conf or {}, getattr(dag_run, "triggering_user_name", None))
 
 
 def run_id() -> str:

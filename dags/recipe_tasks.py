@@ -12,7 +12,16 @@ from airflow_plugin.ray_job import RayJobTrigger
 from pipeline.cluster.ray.jobs import End
 from pipeline.errors import ClusterError
 from pipeline.steps import node_name
-from recipe_run import create_run, current_flow, errors_decide_on_retries, is_asked, run_step, show_name, submit_step
+from recipe_run import (
+    create_run,
+    current_flow,
+    errors_decide_on_retries,
+    force_of_run,
+    is_asked,
+    run_step,
+    show_name,
+    submit_step,
+)
 
 logger = logging.getLogger("tradewind")
 
@@ -131,9 +140,9 @@ def gate(name: str) -> dict[str, Any]:
 
 @task(map_index_template=EACH_TASK)
 def publish(name: str, judged: dict[str, Any]) -> dict[str, str]:
-    """Prove the export, register it and make it the champion; skipped when the gate has refused the candidate."""
+    """Prove the export, register it and make it the champion; skipped when the gate has refused it, unless forced."""
     show_name(name)
-    if judged["verdict"] != "pass":
+    if judged["verdict"] != "pass" and force_of_run() is None:
         asks = judged["verdict"] == "needs_review"
         why = "the gate asks for a person's review" if asks else "the gate refused it"
         raise AirflowSkipException(f"not published, because {why}: {' '.join(judged['reasons'])}")
