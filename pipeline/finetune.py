@@ -85,7 +85,7 @@ def finetune(
     """Train the model of `task`, from the newest checkpoint in `out` when there is one; of several seeds, the best.
 
     Args:
-        recipe: Recipe. Its `seed`, `model`, `tasks.<task>.finetune` and `runtime`.
+        recipe: Recipe. Its `seed`, `model`, `tasks.<task>.finetune`, `.data.kind`, `.data.long_texts` and `runtime`.
         task: str. Name of the task.
         tokens: Path. The artifact of `preprocess`.
         backbone: Path. The artifact of `pretrain`; from scratch, any folder with its tokenizer.
@@ -190,7 +190,8 @@ def _finetune_once(
         if config.method == "lora":
             save_adapters(model, config.lora, out / "adapters")
             merge_adapters(model)
-        calibrated(_bundle(task, kind, learned, model), learned, progress).save(out / "bundle")
+        bundle = _bundle(task, kind, learned, model, recipe.tasks[task].data.long_texts)
+        calibrated(bundle, learned, progress).save(out / "bundle")
         trainer.checkpoints.clear()
         shutil.rmtree(out / FEATURES, ignore_errors=True)
     return FinetuneResult(
@@ -217,7 +218,7 @@ def _finetune_once(
     )
 
 
-def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model) -> Bundle:
+def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model, long_texts: str) -> Bundle:
     return Bundle(
         task=task,
         kind=kind,
@@ -226,6 +227,7 @@ def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model) -> 
         tokenizer=load_tokenizer(learned.tokens / "tokenizer.json"),
         clean=Clean.model_validate_json((learned.tokens / "clean.json").read_text()),
         model=model,
+        long_texts=long_texts,
     )
 
 

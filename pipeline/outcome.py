@@ -99,6 +99,8 @@ def summary(step: str, result: dict[str, Any]) -> str:
     """Return the figures of a finished step as one line."""
     shown = {name: result.get(key) for key, name in SHOWN[step].items()}
     shown |= {name.replace("_", " "): value for name, value in result.get("language", {}).items()}
+    if long := sum(task.get("long_texts", 0) for task in result.get("tasks", {}).values()):
+        shown["longer than the model"] = long
     metrics = result.get("metrics") or {}
     shown |= {spoken(name, start=False): metrics[name] for name in KNOWN_BY if name in metrics}
     return "  ".join(f"{name} {format_figure(value)}" for name, value in shown.items() if value is not None)

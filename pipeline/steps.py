@@ -63,7 +63,7 @@ class Step:
         return tuple(path.replace("{task}", task or "*") for path in self.reads)
 
 
-KIND = "tasks.{task}.data.kind"
+KIND, LONG = "tasks.{task}.data.kind", "tasks.{task}.data.long_texts"
 SPREADING = ("runtime.mesh", "runtime.fsdp_gather")  # changes the order of sums only
 TRAINING = ("runtime.backend", "runtime.precision", "runtime.micro_batch_size")
 CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept")
@@ -98,13 +98,13 @@ GRAPH = {
         ),
         Step(
             "finetune",
-            ("seed", "model", "tasks.{task}.finetune", KIND, *TRAINING),
+            ("seed", "model", "tasks.{task}.finetune", KIND, LONG, *TRAINING),
             {"tokens": "preprocess", "backbone": "pretrain"},
             uses=CHECKPOINTING + WATCHING + SPREADING,
         ),
         Step(
             "scratch",
-            ("seed", "model", "tasks.{task}.finetune", KIND, *TRAINING),
+            ("seed", "model", "tasks.{task}.finetune", KIND, LONG, *TRAINING),
             {"tokens": "preprocess"},
             uses=CHECKPOINTING + WATCHING + SPREADING,
             asked_by="tasks.{task}.gate.scratch",

@@ -52,6 +52,7 @@ def data(run: Values, artifacts: Artifacts, out: Path) -> Values:
         "drift": read(drift, "drift.json"),
         "drift_page": link(drift / "drift.html", out) if drift else None,
         "corpus": corpus(tokens),
+        "sliding": {name: task["data"].get("long_texts") == "slide" for name, task in run["recipe"]["tasks"].items()},
         "splits": [splits(tokens, task) for task in run["recipe"]["tasks"]] if tokens else [],
     }
 
