@@ -50,7 +50,7 @@ def create_run(file: str) -> list[str]:
         recipe = load_recipe(file)
         tasks, overrides = read_form(recipe, dag_run.conf or {})
         laid, recipe = recipe, load_recipe(file, overrides)
-        _check_scratch(file, laid, recipe)
+        check_scratch(file, laid, recipe)
         force = force_of_run()
         flow = Flow.create(recipe, file, settings(), run_id=run_id(), trigger="airflow")
     logger.info("run %s of %s; tasks: %s", flow.run_id, file, ", ".join(tasks))
@@ -61,7 +61,7 @@ def create_run(file: str) -> list[str]:
     return tasks
 
 
-def _check_scratch(file: str, laid: Recipe, recipe: Recipe) -> None:
+def check_scratch(file: str, laid: Recipe, recipe: Recipe) -> None:
     """Raise RecipeError when the form asks for a training that the DAG was laid without."""
     asking = [name for name in recipe.tasks if GRAPH["scratch"].asked(recipe, name)]
     if asking and not has_scratch(laid):
