@@ -25,6 +25,7 @@ KNOBS = (
 TASK_KNOBS = ("finetune.epochs", "finetune.learning_rate")
 TASKS = "tasks"
 OVERRIDES = "overrides"
+FORCE = "force"
 SHOWN = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")  # of the schema, in the form
 
 
@@ -54,7 +55,15 @@ def form(recipe: Recipe) -> dict[str, Param]:
         for task in names
         for knob in TASK_KNOBS
     }
-    return {TASKS: tasks} | knobs | finetuning | {OVERRIDES: overrides}
+    force = Param(
+        None,
+        description="Publish whatever the verdict, and why: the reason is kept in gate.json of the export, in the "
+        "registry's tags and in the report. Empty: only what the gate passes is published.",
+        type=["null", "string"],
+        pattern=r"\S",
+        section="More",
+    )
+    return {TASKS: tasks} | knobs | finetuning | {OVERRIDES: overrides, FORCE: force}
 
 
 def read_form(recipe: Recipe, conf: Mapping[str, Any]) -> tuple[list[str], list[str]]:
@@ -78,8 +87,25 @@ def read_form(recipe: Recipe, conf: Mapping[str, Any]) -> tuple[list[str], list[
                 f"{TASKS}: received {task!r}{did_you_mean(task, recipe.tasks)}; expected some of: "
                 f"{', '.join(recipe.tasks)}"
             )
-    knobs = [f"{name}={json.dumps(value)}" for name, value in conf.items() if name not in (TASKS, OVERRIDES)]
+    others = (TASKS, OVERRIDES, FORCE)
+    knobs = [f"{name}={json.dumps(value)}" for name, value in conf.items() if name not in others]
     return [task for task in recipe.tasks if task in tasks], knobs + _strings(OVERRIDES, conf.get(OVERRIDES) or [])
+
+
+def read_force(conf: Mapping[str, Any], user: str | None) -> str | None:
+    """Return why a run publishes whatever the verdict, and who started it, if that is known; None: it does not.
+
+    Raises:
+        RecipeError: there is no reason.
+    """
+    reason = conf.get(FORCE)
+    if reason is None:
+        return None
+    if not isinstance(reason, str) or not reason.strip():
+        raise RecipeError(
+            f"{FORCE}: received {shown(reason)}; expected why the models are published against their verdict, or null"
+        )
+    return f"{reason.strip()} (triggered by {user})" if user else reason.strip()
 
 
 def _field(name: str, recipe: Recipe, **layout: str) -> Param:

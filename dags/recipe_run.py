@@ -19,9 +19,9 @@ from pipeline.errors import BackendError, ClusterError, DriftError, RecipeError,
 from pipeline.flow import Flow
 from pipeline.progress import LogProgress, Progress
 from pipeline.recipes import load_recipe
-from pipeline.steps import node_name
+from pipeline.steps import GRAPH, node_name
 from pipeline.store import Artifact
-from recipe_form import read_form
+from recipe_form import read_force, read_form
 
 if TYPE_CHECKING:
     from pipeline.cluster.ray.jobs import End
@@ -49,12 +49,31 @@ def create_run(file: str) -> list[str]:
     with errors_decide_on_retries():
         recipe = load_recipe(file)
         tasks, overrides = read_form(recipe, dag_run.conf or {})
-        recipe = load_recipe(file, overrides)
+        laid, recipe = recipe, load_recipe(file, overrides)
+        check_scratch(file, laid, recipe)
+        force = force_of_run()
         flow = Flow.create(recipe, file, settings(), run_id=run_id(), trigger="airflow")
     logger.info("run %s of %s; tasks: %s", flow.run_id, file, ", ".join(tasks))
     for override in overrides:
         logger.info("with %s", override)
+    if force is not None:
+        logger.info("published whatever the verdict: %s", force)
     return tasks
+
+
+def check_scratch(file: str, laid: Recipe, recipe: Recipe) -> None:
+    """Raise RecipeError when the form asks for a training that the DAG was laid without."""
+    asking = [name for name in recipe.tasks if GRAPH["scratch"].asked(recipe, name)]
+    if asking and not has_scratch(laid):
+        raise RecipeError(
+            f"overrides: received tasks.{asking[0]}.gate.scratch={recipe.tasks[asking[0]].gate.scratch}, and this DAG "
+            f"has no step that trains it; set gate.scratch of a task in {file}, and the DAG gets the step"
+        )
+
+
+def has_scratch(recipe: Recipe) -> bool:
+    """Return whether any task of a recipe asks for the same model without pretraining."""
+    return any(GRAPH["scratch"].asked(recipe, name) for name in recipe.tasks)
 
 
 def run_step(name: str, task: str | None = None, end: End | None = None) -> Artifact:
@@ -66,6 +85,16 @@ def run_step(name: str, task: str | None = None, end: End | None = None) -> Arti
         if name == "validate":
             export_connections(flow.recipe)
         return flow.step(name, task, LogDisplay(), end=end)
+
+
+def is_asked(name: str, task: str | None) -> bool:
+    """Return whether this DAG run's recipe has the step, for this task."""
+    if not GRAPH[name].asked_by:
+        return True
+    if task:
+        show_name(task)
+    with errors_decide_on_retries():
+        return GRAPH[name].asked(current_flow().recipe, task)
 
 
 def submit_step(name: str, task: str | None = None) -> Submitted | None:
@@ -98,7 +127,15 @@ def show_name(task: str) -> None:
 
 def current_flow() -> Flow:
     """Return the flow that the first task of this DAG run has recorded."""
-    return Flow.resume(run_id(), settings())
+    flow = Flow.resume(run_id(), settings())
+    flow.force = force_of_run()
+    return flow
+
+
+def force_of_run() -> str | None:
+    """Return why this DAG run publishes whatever the verdict, None when it does not."""
+    dag_run = get_current_context()["dag_run"]
+    return read_force(dag_run.conf or {}, getattr(dag_run, "triggering_user_name", None))
 
 
 def run_id() -> str:

@@ -12,7 +12,16 @@ from airflow_plugin.ray_job import RayJobTrigger
 from pipeline.cluster.ray.jobs import End
 from pipeline.errors import ClusterError
 from pipeline.steps import node_name
-from recipe_run import create_run, current_flow, errors_decide_on_retries, run_step, show_name, submit_step
+from recipe_run import (
+    create_run,
+    current_flow,
+    errors_decide_on_retries,
+    force_of_run,
+    is_asked,
+    run_step,
+    show_name,
+    submit_step,
+)
 
 logger = logging.getLogger("tradewind")
 
@@ -56,15 +65,18 @@ class LaunchedStep(BaseOperator):
         self.step = step
         self.recipe_task = recipe_task
 
-    def execute(self, context: Context) -> str:  # noqa: ARG002 (given by Airflow)
-        """Run the step and return its artifact's reference, or wait for its job."""
+    def execute(self, context: Context) -> str | None:  # noqa: ARG002 (given by Airflow)
+        """Run the step and return its artifact's reference, or wait for its job; None when it was not asked for."""
+        if not is_asked(self.step, self.recipe_task):
+            logger.info("%s: the recipe does not ask for it", node_name(self.step, self.recipe_task))
+            return None
         if (submitted := submit_step(self.step, self.recipe_task)) is None:
             return run_step(self.step, self.recipe_task).reference
         node = node_name(self.step, self.recipe_task)
         trigger = RayJobTrigger(submitted.address, submitted.job, node)
         raise TaskDeferred(trigger=trigger, method_name="take_over", kwargs={"there": submitted.there})
 
-    def take_over(self, context: Context, event: dict[str, Any], there: bool) -> str:
+    def take_over(self, context: Context, event: dict[str, Any], there: bool) -> str | None:
         """Return the artifact that the job has made; submit another when it was being stopped when it was found."""
         if "error" in event:
             raise ClusterError(event["error"])
@@ -96,6 +108,17 @@ def finetune(name: str) -> LaunchedStep:
     )
 
 
+def scratch(name: str) -> LaunchedStep:
+    """Train the same model without pretraining, for the tasks that ask for it; another try goes on."""
+    return LaunchedStep(
+        step="scratch",
+        recipe_task=name,
+        doc_md=scratch.__doc__,
+        map_index_template=EACH_TASK,
+        max_active_tis_per_dagrun=1,
+    )
+
+
 @task(map_index_template=EACH_TASK)
 def baseline(name: str) -> str:
     """Train the linear model that the candidate is compared with."""
@@ -117,9 +140,9 @@ def gate(name: str) -> dict[str, Any]:
 
 @task(map_index_template=EACH_TASK)
 def publish(name: str, judged: dict[str, Any]) -> dict[str, str]:
-    """Prove the export, register it and make it the champion; skipped when the gate has refused the candidate."""
+    """Prove the export, register it and make it the champion; skipped when the gate has refused it, unless forced."""
     show_name(name)
-    if judged["verdict"] != "pass":
+    if judged["verdict"] != "pass" and force_of_run() is None:
         asks = judged["verdict"] == "needs_review"
         why = "the gate asks for a person's review" if asks else "the gate refused it"
         raise AirflowSkipException(f"not published, because {why}: {' '.join(judged['reasons'])}")

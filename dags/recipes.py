@@ -2,6 +2,7 @@
 
     start -> validate -> drift -> preprocess -> pretrain -> [ finetune -> evaluate -> gate -> publish ] -> finish
                                                    [ baseline -------------> gate            ]
+                                                   [ finetune -> scratch --> gate            ]  where gate.scratch asks
                                                        once per task of the recipe
 
 Nothing heavy is imported here: a parse takes a fraction of a second, and happens every half minute.
@@ -22,7 +23,7 @@ from pipeline.config import Recipe
 from pipeline.errors import RecipeError
 from pipeline.recipes import list_recipes, load_recipe
 from recipe_form import form
-from recipe_run import settings
+from recipe_run import has_scratch, settings
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)  # schedules count from here; catchup is off, so nothing is made up for
 BROKEN = "broken recipe"
@@ -68,7 +69,7 @@ def recipe_dag(file: Path, recipe: Recipe) -> DAG:
             "retry_delay": timedelta(seconds=how.retry_delay_seconds),
         },
     ) as dag:
-        _lay_tasks(file)
+        _lay_tasks(file, recipe)
     dag.params = ParamsDict(form(recipe))  # not before: each task would copy it four times, half of the parse
     try:
         dag.validate()  # else Airflow does it, and blames all DAGs of this file
@@ -80,7 +81,7 @@ def recipe_dag(file: Path, recipe: Recipe) -> DAG:
     return dag
 
 
-def _lay_tasks(file: Path) -> None:
+def _lay_tasks(file: Path, recipe: Recipe) -> None:
     """Lay the tasks of a recipe into the DAG that is being made."""
     started = tasks.start(str(file))
     preprocessed, pretrained = tasks.preprocess(), tasks.pretrain()
@@ -90,6 +91,8 @@ def _lay_tasks(file: Path) -> None:
         tuned, linear, judged = tasks.finetune(name), tasks.baseline(name), tasks.gate(name)
         pretrained >> tuned >> tasks.evaluate(name) >> judged
         preprocessed >> linear >> judged
+        if has_scratch(recipe):
+            tuned >> tasks.scratch(name) >> judged  # after it, for either takes all cores
         tasks.publish(name, judged)
 
     started >> tasks.validate() >> tasks.drift() >> preprocessed >> pretrained

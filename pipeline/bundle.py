@@ -21,6 +21,7 @@ from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.packing import pack
 from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.tokenizer import load_tokenizer
+from pipeline.data.tokens.windows import Windows, windows
 from pipeline.data.tokens.words import WordEncoder
 from pipeline.errors import TradewindError
 from pipeline.progress import Progress, SilentProgress
@@ -41,11 +42,12 @@ class Bundle:
         task: str. Name of the task.
         kind: str. Of the task: classification, multi_label, regression or tagging.
         labels: tuple of str. The classes, in the order of the probabilities; of regression none.
-        sequence_length: int. Longest text in tokens; longer ones are truncated or, for tags, cut into several.
+        sequence_length: int. Longest text in tokens; longer ones are truncated or cut into several.
         tokenizer: Tokenizer. As trained.
         clean: Clean. What was repaired and redacted in the texts that it learned from, and so is in those it is asked.
         model: SegmentClassifier, SegmentRegressor or TokenClassifier.
         thresholds: tuple of float. Of multi_label: the probability above which each label is given.
+        long_texts: str. What becomes of texts longer than the model, `slide` or else truncation.
         temperature: float. What a classifier's logits are divided by, so that its confidence can be believed.
     """
 
@@ -58,6 +60,7 @@ class Bundle:
     model: SegmentClassifier | TokenClassifier
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+    long_texts: str = "truncate"
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -83,6 +86,7 @@ class Bundle:
                 model=keras.saving.load_model(folder / MODEL, compile=False, safe_mode=True),
                 thresholds=tuple(card["thresholds"]),
                 temperature=card["temperature"],
+                long_texts=card.get("long_texts", "truncate"),  # bundles of before have none
             )
             bundle._require_one_origin()
         except Exception as error:
@@ -104,6 +108,7 @@ class Bundle:
             "thresholds": list(self.thresholds),
             "temperature": self.temperature,
             "sequence_length": self.sequence_length,
+            "long_texts": self.long_texts,
             "clean": self.clean.model_dump(mode="json"),
         }
         (folder / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
@@ -124,16 +129,24 @@ class Bundle:
         if self.kind == "tagging":
             return self._tag(texts, progress)
         outputs = self.model.num_classes
-        answers = np.zeros((len(texts), outputs), np.float32)
-        if len(texts):
-            encoder = TextEncoder(self.tokenizer)
-            documents = encoder.encode(
-                self._cleaned(texts), None if pairs is None else self._cleaned(pairs), max_length=self.sequence_length
-            )
-            for owners, rows in self._outputs(documents, encoder, progress, self.model.segments_per_row):
-                rows = rows.reshape(*rows.shape[:2], outputs)[:, : owners.shape[1]]  # (rows, segments, outputs)
-                answers[owners[owners >= 0]] = ACTIVATIONS[self.kind](rows[owners >= 0] / self.temperature)
+        if not len(texts):
+            return np.zeros((0,) if self.kind == "regression" else (0, outputs), np.float32)
+        encoder = TextEncoder(self.tokenizer)
+        seen = self._windows(encoder, self._cleaned(texts), None if pairs is None else self._cleaned(pairs))
+        said = np.zeros((len(seen.documents), outputs), np.float32)
+        for owners, rows in self._outputs(seen.documents, encoder, progress, self.model.segments_per_row):
+            rows = rows.reshape(*rows.shape[:2], outputs)[:, : owners.shape[1]]  # (rows, segments, outputs)
+            said[owners[owners >= 0]] = rows[owners >= 0]
+        first = np.flatnonzero(np.diff(seen.owners, prepend=-1))  # (texts,)
+        means = np.add.reduceat(said, first, axis=0) / np.bincount(seen.owners)[:, None].astype(np.float32)
+        answers: np.ndarray = ACTIVATIONS[self.kind](means / self.temperature)
         return answers[:, 0] if self.kind == "regression" else answers
+
+    def _windows(self, encoder: TextEncoder, texts: pa.Array, pairs: pa.Array | None) -> Windows:
+        """Return what is read of each text, which is one document unless it is long and read in several."""
+        if self.long_texts == "slide":
+            return windows(encoder, texts, pairs, self.sequence_length)
+        return Windows(encoder.encode(texts, pairs, max_length=self.sequence_length), np.arange(len(texts)))
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the words of each text that a tagger tags."""

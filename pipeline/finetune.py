@@ -73,16 +73,25 @@ class FinetuneResult:
     seeds_spread: float | None = None
 
 
-def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path, progress: Progress) -> FinetuneResult:
+def finetune(
+    recipe: Recipe,
+    task: str,
+    tokens: Path,
+    backbone: Path,
+    out: Path,
+    progress: Progress,
+    initialize: str | None = None,
+) -> FinetuneResult:
     """Train the model of `task`, from the newest checkpoint in `out` when there is one; of several seeds, the best.
 
     Args:
-        recipe: Recipe. Its `seed`, `model`, `tasks.<task>.finetune` and `runtime`.
+        recipe: Recipe. Its `seed`, `model`, `tasks.<task>.finetune`, `.data.kind`, `.data.long_texts` and `runtime`.
         task: str. Name of the task.
         tokens: Path. The artifact of `preprocess`.
-        backbone: Path. The artifact of `pretrain`.
+        backbone: Path. The artifact of `pretrain`; from scratch, any folder with its tokenizer.
         out: Path. Folder to write into; checkpoints live in it until the step is done.
         progress: Progress. Shows loss, tokens per second and the time left.
+        initialize: str or None. In place of what `finetune.initialize` says.
 
     Raises:
         BackendError: the precision is not possible here.
@@ -91,7 +100,7 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
     """
 
     def train(seed: int, folder: Path, watching: Progress) -> FinetuneResult:
-        return _finetune_once(recipe, task, tokens, backbone, folder, watching, seed)
+        return _finetune_once(recipe, task, tokens, backbone, folder, watching, seed, initialize)
 
     number = recipe.tasks[task].finetune.seeds
     if number == 1:
@@ -106,9 +115,17 @@ def finetune(recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path,
 
 
 def _finetune_once(
-    recipe: Recipe, task: str, tokens: Path, backbone: Path, out: Path, progress: Progress, seed: int
+    recipe: Recipe,
+    task: str,
+    tokens: Path,
+    backbone: Path,
+    out: Path,
+    progress: Progress,
+    seed: int,
+    initialize: str | None,
 ) -> FinetuneResult:
     config, runtime = recipe.tasks[task].finetune, recipe.runtime
+    config = config.model_copy(update={"initialize": initialize or config.initialize})
     kind = recipe.tasks[task].data.kind
     learned = KINDS[kind](tokens, task)
     train = learned.splits["train"]
@@ -173,7 +190,8 @@ def _finetune_once(
         if config.method == "lora":
             save_adapters(model, config.lora, out / "adapters")
             merge_adapters(model)
-        calibrated(_bundle(task, kind, learned, model), learned, progress).save(out / "bundle")
+        bundle = _bundle(task, kind, learned, model, recipe.tasks[task].data.long_texts)
+        calibrated(bundle, learned, progress).save(out / "bundle")
         trainer.checkpoints.clear()
         shutil.rmtree(out / FEATURES, ignore_errors=True)
     return FinetuneResult(
@@ -200,7 +218,7 @@ def _finetune_once(
     )
 
 
-def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model) -> Bundle:
+def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model, long_texts: str) -> Bundle:
     return Bundle(
         task=task,
         kind=kind,
@@ -209,6 +227,7 @@ def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model) -> 
         tokenizer=load_tokenizer(learned.tokens / "tokenizer.json"),
         clean=Clean.model_validate_json((learned.tokens / "clean.json").read_text()),
         model=model,
+        long_texts=long_texts,
     )
 
 

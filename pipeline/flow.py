@@ -23,7 +23,7 @@ from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics, sum
 from pipeline.progress import Progress
 from pipeline.references import REFERENCE, collect_references
 from pipeline.registry import Registry, Version
-from pipeline.steps import GRAPH, STEPS, Step, node_name
+from pipeline.steps import CHAMPION, GRAPH, SCRATCH, STEPS, Step, node_name
 from pipeline.store import Artifact, Factors, Store, View
 
 if TYPE_CHECKING:
@@ -109,20 +109,22 @@ class Flow:
         return Outcome(self.run_id, results, report, time.monotonic() - started)
 
     def _run_task(self, task: str, display: Display) -> TaskOutcome:
-        artifacts = {name: self.step(name, task, display) for name in ("finetune", "baseline", "evaluate", "gate")}
+        judged = [step for step in GRAPH.values() if step.per_task and step.name != "publish"]
+        artifacts = {step.name: self.step(step.name, task, display) for step in judged if step.asked(self.recipe, task)}
         verdict = artifacts["gate"].result
         version, withdrawn = None, []
         if verdict["verdict"] == "pass" or self.force is not None:
             self.step("publish", task, display)
             version = self.register(task)
             withdrawn = [version.stays_back] if version.withdrawn is not None else []
-        champion = self._node("champion", task)
+        champion, scratch = self._node(CHAMPION, task), self._node(SCRATCH, task)
         return TaskOutcome(
             verdict=verdict["verdict"],
             reasons=verdict["reasons"] + withdrawn,
             candidate=read_metrics(artifacts["evaluate"].path),
             baseline=read_metrics(artifacts["baseline"].path),
             champion=read_metrics(champion.path) if champion else None,
+            scratch=read_metrics(scratch.path) if scratch else None,
             version=version.version if version and not withdrawn else None,
             model=self.model_name(task),
             example=example_of(artifacts["evaluate"].path),
@@ -149,7 +151,9 @@ class Flow:
         self._again = (*self._again, name) if again else self._again
         with self._recorded(node):
             if name == "gate":
+                assert task is not None
                 self._judge_champion(task, display)
+                self._judge_scratch(task, display)
             return self._execute(step, task, self._inputs(step, task), node, display, end=end)
 
     def submit(self, name: str, task: str | None, progress: Progress) -> Submitted | None:
@@ -213,24 +217,34 @@ class Flow:
         """Return the registry's name for the model of a task."""
         return self.recipe.publish.registered_model.format(recipe=self.recipe.name, task=task)
 
-    def _judge_champion(self, task: str | None, display: Display) -> None:
+    def _judge_champion(self, task: str, display: Display) -> None:
         """Let the champion answer the same test rows as the candidate, whatever data it was trained on."""
-        assert task is not None
         candidate = self._made("finetune", task)
         champion = self.registry.opponent(self.model_name(task), candidate.fingerprint)
-        node = node_name("champion", task)
+        node = node_name(CHAMPION, task)
         if champion is None:
-            if self._node("champion", task):  # an earlier try of this run met one that has been taken back since
+            if self._node(CHAMPION, task):  # an earlier try of this run met one that has been taken back since
                 self.store.runs.record(self.run_id, node, {"status": "absent"})
             return
+        model = Input(champion.bundle, bundle_content(champion.bundle))
+        self._evaluate(model, task, node, display, {"version": champion.version})
+
+    def _judge_scratch(self, task: str, display: Display) -> None:
+        """Let the same model without pretraining, where it is asked for, answer the same test rows."""
+        if GRAPH["scratch"].asked(self.recipe, task):
+            made = self._made("scratch", task)
+            self._evaluate(Input(_folder(made), made.content), task, node_name(SCRATCH, task), display, {})
+
+    def _evaluate(self, model: Input, task: str, node: str, display: Display, facts: Mapping[str, Any]) -> None:
+        """Let another model than the candidate answer the test rows."""
         tokens, rows = self._made("preprocess", None), self._made("validate", None)
         inputs = {
             "tokens": Input(tokens.path, tokens.content),
             "rows": Input(rows.path, rows.content),
-            "model": Input(champion.bundle, bundle_content(champion.bundle)),
+            "model": model,
         }
         with self._recorded(node):
-            self._execute(GRAPH["evaluate"], task, inputs, node, display, {"version": champion.version})
+            self._execute(GRAPH["evaluate"], task, inputs, node, display, facts)
 
     def _inputs(self, step: Step, task: str | None) -> dict[str, Input]:
         inputs = {}
@@ -239,7 +253,7 @@ class Flow:
                 if given := self._reference():
                     inputs[argument] = given
                 continue
-            artifact = self._node("champion", task) if upstream == "champion" else self._made(upstream, task)
+            artifact = self._made(upstream, task) if upstream in GRAPH else self._node(upstream, task)
             if artifact:
                 inputs[argument] = Input(_folder(artifact), artifact.content)
         return inputs
@@ -357,4 +371,4 @@ def _status(error: BaseException) -> str:
 
 def _folder(artifact: Artifact) -> Path:
     """Return the folder that the next step reads: of a fine-tuning, its bundle."""
-    return artifact.path / "bundle" if artifact.step == "finetune" else artifact.path
+    return artifact.path / "bundle" if artifact.step in ("finetune", "scratch") else artifact.path

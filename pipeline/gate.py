@@ -43,6 +43,7 @@ def gate(
     champion: Path | None,
     out: Path,
     progress: Progress,
+    scratch: Path | None = None,
 ) -> GateResult:
     """Judge the candidate by the recipe's rules; write gate.json and gate.md.
 
@@ -54,12 +55,14 @@ def gate(
         champion: artifact folder of `evaluate` for the published model; None when nothing is published yet.
         out: receives gate.json and gate.md.
         progress: told the verdict.
+        scratch: artifact folder of `evaluate` for the same model without pretraining; None when it was not asked for.
 
     Raises:
         TradewindError: the models did not answer the same rows.
 
     """
-    folders = {"candidate": candidate, "baseline": baseline, "champion": champion, "majority": baseline / MAJORITY}
+    opponents = {"baseline": baseline, "scratch": scratch, "champion": champion, "majority": baseline / MAJORITY}
+    folders = {"candidate": candidate} | opponents
     answers = same_rows(task, {model: read_predictions(path) for model, path in folders.items() if path})
     kind, section = answers["candidate"].kind, recipe.tasks[task].gate
     metric, metrics = section.metric or MAIN[kind], read_metrics(candidate)

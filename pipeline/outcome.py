@@ -19,7 +19,7 @@ class TaskOutcome:
     Attributes:
         verdict: str. `pass`, `fail` or `needs_review`.
         reasons: list of str. Sentences.
-        candidate, baseline, champion: dict. As in metrics.json; no champion gives None.
+        candidate, baseline, champion, scratch: dict. As in metrics.json; None where a run has no such model.
         version: str. In the registry; None when it was refused.
         model: str. Name in the registry.
         example: dict. A test row that the candidate answered right: text, label, confidence; None when there is none.
@@ -35,6 +35,7 @@ class TaskOutcome:
     model: str
     example: dict[str, Any] | None
     forced: str | None = None
+    scratch: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ SHOWN = {
         "validation_accuracy": "validation accuracy",
         "tokens_per_second": "tokens/s",
     },
+    "scratch": {"steps": "steps", "loss": "loss", "validation_accuracy": "validation accuracy"},
     "baseline": {},
     "evaluate": {},
     "gate": {"verdict": "verdict"},
@@ -96,6 +98,9 @@ SHOWN = {
 def summary(step: str, result: dict[str, Any]) -> str:
     """Return the figures of a finished step as one line."""
     shown = {name: result.get(key) for key, name in SHOWN[step].items()}
+    shown |= {name.replace("_", " "): value for name, value in result.get("language", {}).items()}
+    if long := sum(task.get("long_texts", 0) for task in result.get("tasks", {}).values()):
+        shown["longer than the model"] = long
     metrics = result.get("metrics") or {}
     shown |= {spoken(name, start=False): metrics[name] for name in KNOWN_BY if name in metrics}
     return "  ".join(f"{name} {format_figure(value)}" for name, value in shown.items() if value is not None)

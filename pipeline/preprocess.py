@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Recipe
 from pipeline.data.engine import make_engine
-from pipeline.data.stages.assemble import assemble_corpus, assemble_task, check_splits, set_aside
+from pipeline.data.stages.assemble import assemble_corpus, assemble_task, check_splits, long_texts, set_aside
 from pipeline.data.stages.blocks import Plan
 from pipeline.data.stages.deal import DUPLICATE, EVALUATED, FILTERED, HELD_OUT, NEAR_DUPLICATE, OVERLAP, Deal, deal
 from pipeline.data.stages.prepare import prepare
@@ -81,7 +81,8 @@ def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> Pre
     Raises:
         SourceError: a column that a task or the split names does not exist, or holds values that it must not.
         RecipeError: the given tokenizer is none, or the corpus is too small for the tokenizer asked for.
-        ValidationFailed: the corpus is empty, or a task has an empty split or a single class.
+        ValidationFailed: the corpus is empty, a task has an empty split or nothing to tell apart, lacks a class that
+            it names, or has texts longer than the model where it wants none.
     """
     config = recipe.preprocess
     plan = Plan.of(recipe, rows / "rows", out)
@@ -90,7 +91,7 @@ def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> Pre
     plan.run(engine, "prepare", partial(prepare, config), plan.blocks, progress)
     dealt = deal(plan, config)
     for name, task in dealt.tasks.items():
-        check_splits(name, task)
+        check_splits(name, task, progress)
 
     sift(plan, config, dealt, engine, progress)
     for block in plan.blocks:
@@ -105,11 +106,13 @@ def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> Pre
     (out / "clean.json").write_text(config.clean.model_dump_json(indent=2))
     plan.run(engine, "write", partial(write, config, recipe.seed), plan.blocks, progress)
     written = [json.loads(plan.file("written", block, ".json").read_text()) for block in plan.blocks]
+    length = config.sequence_length
+    long = {name: long_texts(name, task, written, length, progress) for name, task in dealt.tasks.items()}
     tokens, capacity = assemble_corpus(plan, written, config.sequence_length)
     for name, task in dealt.tasks.items():
         assemble_task(plan, name, task, written, config.sequence_length)
     aside = set_aside(plan, dealt, progress)
-    result = _result(plan, dealt, tokens, capacity, aside)
+    result = _result(plan, dealt, tokens, capacity, aside, long)
     shutil.rmtree(plan.work)
     return result
 
@@ -136,7 +139,9 @@ def _training_texts(plan: Plan, dealt: Deal, megabytes: int) -> Iterator[str]:
             yield from pc.drop_null(table[column].filter(chosen)).to_pylist()
 
 
-def _result(plan: Plan, dealt: Deal, tokens: int, capacity: int, aside: Counter[str]) -> PreprocessResult:
+def _result(
+    plan: Plan, dealt: Deal, tokens: int, capacity: int, aside: Counter[str], long: dict[str, int]
+) -> PreprocessResult:
     fates = Counter(dealt.corpus.tolist())
     filtered: Counter[str] = Counter()
     cleaned: Counter[str] = Counter()
@@ -158,5 +163,8 @@ def _result(plan: Plan, dealt: Deal, tokens: int, capacity: int, aside: Counter[
         corpus_filtered=dict(sorted(filtered.items())),
         cleaned={rule: count for rule, count in sorted(cleaned.items()) if count},
         packing_efficiency=round(tokens / capacity, 4) if capacity else 0.0,
-        tasks={name: task.counts() | {"unseen_labels": aside[name]} for name, task in dealt.tasks.items()},
+        tasks={
+            name: task.counts() | {"unseen_labels": aside[name], "long_texts": long[name]}
+            for name, task in dealt.tasks.items()
+        },
     )

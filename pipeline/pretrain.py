@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.dimensions import dimensions_of, horizon_of
 from pipeline.errors import RecipeError
+from pipeline.language_scores import language_scores
 from pipeline.mesh import check_mesh
 from pipeline.progress import Progress
 from pipeline.targets import embedding_rows
@@ -50,7 +51,11 @@ from pipeline.training.processes import num_processes, process_id
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """How pretraining ended; losses are nats per predicted token."""
+    """How pretraining ended; losses are nats per predicted token.
+
+    `language` has the perplexity and the bits per byte of the whole validation split, as `pipeline.language_scores`
+    names them.
+    """
 
     backend: str
     precision: str
@@ -65,6 +70,7 @@ class PretrainResult:
     tokens_per_second: float
     model_flops_utilization: float | None
     seconds: float
+    language: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,11 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
             shutil.rmtree(out / STABLE, ignore_errors=True)
             shutil.copytree(stable, out / STABLE)
         trainer.checkpoints.clear()
-    return _result(plan, model, kernel, training, peak.flops_per_second)
+    result = _result(plan, model, kernel, training, peak.flops_per_second)
+    if result.language:
+        told = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in result.language.items())
+        progress.say(f"validation texts: {told}")
+    return result
 
 
 def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
@@ -288,4 +298,7 @@ def _result(plan: Plan, model: LanguageModel, kernel: str, training: TrainingRes
         tokens_per_second=training.tokens_per_second,
         model_flops_utilization=Cost(plan.flops_per_token, peak).utilization(training.tokens_per_second),
         seconds=training.seconds,
+        language=language_scores(plan.dimensions.architecture, plan.validation, validation["loss"])
+        if plan.validation and validation
+        else {},
     )

@@ -12,8 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.judge import judged, sections
-from pipeline.judge.names import spoken
-from pipeline.judge.prose import MODELS
+from pipeline.judge.names import MODELS, spoken
 
 logger = logging.getLogger("tradewind")
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.config import Recipe
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Step:
         inputs: dict of str to str. Function argument -> step whose artifact it gets.
         uses: tuple of str. Recipe values it may read that cannot change what it makes.
         per_task: bool. Runs once per task, rather than once per recipe.
+        asked_by: str. Recipe value that asks for it by not being `off`; empty: every run has it.
     """
 
     name: str
@@ -25,6 +29,7 @@ class Step:
     inputs: dict[str, str]
     uses: tuple[str, ...] = ()
     per_task: bool = True
+    asked_by: str = ""
 
     @property
     def trains(self) -> bool:
@@ -41,6 +46,13 @@ class Step:
         """Dotted name of the step's module."""
         return f"pipeline.{self.name}"
 
+    def asked(self, recipe: Recipe, task: str | None) -> bool:
+        """Whether a run of the recipe has the step, for this task."""
+        value: Any = recipe
+        for part in self.asked_by.replace("{task}", task or "").split(".") if self.asked_by else ():
+            value = value[part] if isinstance(value, dict) else getattr(value, part)
+        return bool(value != "off")
+
     def load(self) -> Callable[..., Any]:
         """Import and return the step's function."""
         function: Callable[..., Any] = getattr(importlib.import_module(self.module), self.name)
@@ -51,11 +63,14 @@ class Step:
         return tuple(path.replace("{task}", task or "*") for path in self.reads)
 
 
-KIND = "tasks.{task}.data.kind"
+KIND, LONG = "tasks.{task}.data.kind", "tasks.{task}.data.long_texts"
 SPREADING = ("runtime.mesh", "runtime.fsdp_gather")  # changes the order of sums only
 TRAINING = ("runtime.backend", "runtime.precision", "runtime.micro_batch_size")
 CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept")
 WATCHING = ("runtime.tracking", "runtime.profile")
+
+# Evaluations of other models than the candidate, which a run may have.
+CHAMPION, SCRATCH = "champion", "scratch_evaluate"
 
 GRAPH = {
     step.name: step
@@ -83,9 +98,16 @@ GRAPH = {
         ),
         Step(
             "finetune",
-            ("seed", "model", "tasks.{task}.finetune", KIND, *TRAINING),
+            ("seed", "model", "tasks.{task}.finetune", KIND, LONG, *TRAINING),
             {"tokens": "preprocess", "backbone": "pretrain"},
             uses=CHECKPOINTING + WATCHING + SPREADING,
+        ),
+        Step(
+            "scratch",
+            ("seed", "model", "tasks.{task}.finetune", KIND, LONG, *TRAINING),
+            {"tokens": "preprocess"},
+            uses=CHECKPOINTING + WATCHING + SPREADING,
+            asked_by="tasks.{task}.gate.scratch",
         ),
         Step("baseline", ("seed", KIND), {"tokens": "preprocess"}),
         Step(
@@ -97,7 +119,7 @@ GRAPH = {
         Step(
             "gate",
             ("seed", "tasks.{task}.gate", "tasks.{task}.evaluate.slice_rows", KIND),
-            {"candidate": "evaluate", "baseline": "baseline", "champion": "champion"},
+            {"candidate": "evaluate", "baseline": "baseline", "scratch": SCRATCH, "champion": CHAMPION},
         ),
         Step(
             "publish",

@@ -74,6 +74,8 @@ def _metrics_table(task: TaskOutcome) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False, padding=(0, 2, 0, 1))
     table.add_column("", min_width=16)
     columns = {"candidate": task.candidate, "linear baseline": task.baseline, "champion": task.champion}
+    if task.scratch:
+        columns["without pretraining"] = task.scratch
     for title in columns:
         table.add_column(title, justify="right", min_width=9)
     for metric in HEADLINES[task.candidate.get("kind", "classification")]:

@@ -89,6 +89,12 @@ class TaskData(Section):
         ";", min_length=1, description="of multi_label: between the classes in a cell, which may also be a JSON list"
     )
     where: dict[str, str] = Field(default_factory=dict, description="keep only rows with these column values")
+    long_texts: Literal["truncate", "slide", "error"] = Field(
+        "truncate",
+        description="what becomes of texts longer than preprocess.sequence_length: truncate reads their beginning; "
+        "slide reads them in windows, each learned with the text's answer, and averages what the model says of them; "
+        "error stops before training. Taggers learn beginnings and answer in windows",
+    )
     labels: list[str] | None = Field(
         None, description="the allowed answers; rows with another are quarantined; default: whatever the column holds"
     )
@@ -100,6 +106,10 @@ class TaskData(Section):
                              "data.checks.columns.<source>.<column>: {min: ..., max: ...}")  # fmt: skip
         if self.kind != "multi_label" and self.separator != type(self).model_fields["separator"].default:
             raise ValueError(f"separator is of kind multi_label, and kind is {self.kind}; remove it")
+        if self.long_texts == "slide" and self.kind not in ("classification", "multi_label", "regression"):
+            raise ValueError(
+                f"long_texts is slide, which averages one answer a text, and kind is {self.kind}; set truncate or error"
+            )
         return self
 
 
@@ -116,6 +126,13 @@ class Task(Section):
     def _sections_fit_the_kind(self) -> Task:
         self.finetune.check(self.data.kind)
         self.gate.check(self.data.kind)
+        how = self.finetune
+        if self.gate.scratch != "off" and (how.method != "full" or how.initialize == "scratch"):
+            raise ValueError(
+                f"gate.scratch compares with the same fine-tuning from random weights, and finetune.method is "
+                f"{how.method}, finetune.initialize {how.initialize}: expected full and pretrained, as random weights "
+                "that stay as they are teach nothing; change them, or set gate.scratch to off"
+            )
         return self
 
 
@@ -170,6 +187,17 @@ class Recipe(Section):
                 raise ValueError(
                     f"{path}.global_batch_size is {batch}, not a multiple of runtime.micro_batch_size ({micro}); "
                     "make one divide the other"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _kernels_stay_whole(self) -> Recipe:
+        for name, task in self.tasks.items():
+            if self.runtime.precision == "float8" and task.finetune.method != "full":
+                raise ValueError(
+                    f"runtime.precision is float8, which quantises kernels, and tasks.{name}.finetune.method "
+                    f"{task.finetune.method} freezes them; set runtime.precision to mixed_bfloat16, or the method to "
+                    "full"
                 )
         return self
 

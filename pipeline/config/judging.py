@@ -15,6 +15,8 @@ Metric = Literal[
     "macro_recall",
     "macro_f1",
     "weighted_f1",
+    "roc_auc",
+    "pr_auc",
     "log_loss",
     "calibration_error",
     "subset_accuracy",
@@ -76,13 +78,18 @@ class Gate(Section):
         "alone does not lift",
     )
     baseline: Consequence = Field("critical", description="must the candidate beat the linear model?")
+    scratch: Consequence = Field(
+        "off",
+        description="train the same model without pretraining as well, and must the candidate beat it? warning trains, "
+        "shows and compares it; off does not train it",
+    )
     champion_margin: Margin = Field(0.0, description="how much worse than the champion is still accepted")
     slice_margin: Margin | None = Field(
         None, description="how much worse than the champion is still accepted on each slice; null: no rule"
     )
     slice_severity: Consequence = Field("critical", description="what a slice that became worse does")
     max_calibration_error: Fraction | None = Field(
-        None, description="greatest expected calibration error, of classification"
+        None, description="greatest expected calibration error, of classification and multi_label"
     )
     max_milliseconds: Positive | None = Field(
         None, description="longest median answer to one text on the machine that evaluates"
@@ -101,4 +108,6 @@ class Gate(Section):
                     f"gate.{place}: {metric} is no metric of {kind}; expected one of {', '.join(HEADLINES[kind])}"
                 )
         if self.max_calibration_error is not None and "calibration_error" not in HEADLINES[kind]:
-            raise ValueError(f"gate.max_calibration_error is a rule for classification, not for {kind}; leave it out")
+            raise ValueError(
+                f"gate.max_calibration_error is a rule for classification and multi_label, not for {kind}; leave it out"
+            )

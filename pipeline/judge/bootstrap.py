@@ -1,8 +1,9 @@
 """Confidence intervals by resampling the test rows, for several models on the same rows at once.
 
-Every headline metric is a function of sums over rows (`Kind.statistics`), so a resample is a product of how often each
-row is drawn and those rows, not a new set of rows. Rows that share a group (say, sibling descriptions under one code)
-are not independent; they are drawn together, which gives the wider, honest interval.
+Headline metrics are functions of sums over rows (`Kind.statistics`), so a resample is a product of how often each row
+is drawn and those rows, not a new set of rows; areas under curves are ranked anew on each (`pipeline.judge.ranking`).
+Rows that share a group (say, sibling descriptions under one code) are not independent; they are drawn together, which
+gives the wider, honest interval.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.stats import binomtest
 
-from pipeline.judge.kinds import KINDS, Kind, Predictions
+from pipeline.judge.kinds import KINDS, Predictions
+from pipeline.judge.kinds.kind import Floats
+from pipeline.judge.names import HEADLINES
+from pipeline.judge.ranking import RANKED, Ranking
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -31,7 +35,8 @@ class Resampled:
 
     Args:
         values: model -> metric -> value on the test rows themselves; NaN where it is undefined.
-        draws: model -> metric -> (resamples,) values; entry i of every model comes from the same resample.
+        draws: model -> metric -> (resamples,) values; entry i of every model comes from the same resample. Of areas
+            under curves there are fewer where rows and labels are many.
         units: how many independent units (groups, or rows without one) were resampled.
 
     """
@@ -77,25 +82,29 @@ def resample(answers: Mapping[str, Predictions], seed: int, resamples: int = RES
     collect = csr_matrix((np.ones(len(unit_of_row)), (unit_of_row, np.arange(len(unit_of_row)))))  # (units, rows)
     sums = {model: collect @ kind.statistics(one, labels) for model, one in answers.items()}  # (units, statistics)
 
+    rankings = {model: Ranking(one) for model, one in answers.items()} if first.kind in RANKED else {}
+    ranked = min((ranking.resamples(resamples) for ranking in rankings.values()), default=0)
+
+    def scores(counts: Floats, start: int) -> dict[str, dict[str, Floats]]:
+        """Return model -> metric -> (draws,), of (draws, units) counts that begin at resample `start`."""
+        rows = counts[: max(ranked - start, 0), unit_of_row].T  # (rows, draws)
+        return {
+            model: kind.scores(counts @ table, labels) | (rankings[model].areas(rows) if rankings else {})
+            for model, table in sums.items()
+        }
+
     random = np.random.default_rng(seed)
     chunk = max(1, DRAWN_AT_ONCE // units)
-    parts = []
-    for start in range(0, resamples, chunk):
-        counts = draw(random, units, min(chunk, resamples - start))  # (chunk, units)
-        parts.append({model: kind.scores(counts @ table, labels) for model, table in sums.items()})
+    parts = [scores(draw(random, units, min(chunk, resamples - start)), start) for start in range(0, resamples, chunk)]
+    whole = scores(np.ones((1, units)), 0)
     return Resampled(
-        values={model: _values(kind, table, labels) for model, table in sums.items()},
+        values={model: {name: float(whole[model][name][0]) for name in HEADLINES[first.kind]} for model in sums},
         draws={
-            model: {name: np.concatenate([part[model][name] for part in parts]) for name in parts[0][model]}
+            model: {name: np.concatenate([part[model][name] for part in parts]) for name in HEADLINES[first.kind]}
             for model in sums
         },
         units=units,
     )
-
-
-def _values(kind: Kind, table: csr_matrix, labels: Sequence[str]) -> dict[str, float]:
-    total = np.asarray(table.sum(axis=0), np.float64).reshape(1, -1)
-    return {name: float(value[0]) for name, value in kind.scores(total, labels).items()}
 
 
 def units_of(groups: Sequence[str | None]) -> NDArray[np.int64]:

@@ -9,12 +9,12 @@ from typing import Any
 from pipeline.judge.charts import Cloud, Whisker, cloud, curve, heat, whiskers
 from pipeline.judge.names import HEADLINES, SMALLER_IS_BETTER
 from pipeline.judge.sections import Artifacts, Values, read, training_log
+from pipeline.steps import SCRATCH
 
 CONFUSION_CLASSES = 30
 WORST_CLASSES = 30
 CONFUSED_PAIRS = 8
 SCATTERED = 600
-FURTHER = ("micro_f1", "roc_auc", "pr_auc")
 
 
 def folders_of(artifacts: Artifacts, name: str) -> dict[str, Path]:
@@ -23,6 +23,7 @@ def folders_of(artifacts: Artifacts, name: str) -> dict[str, Path]:
     folders = {
         "candidate": artifacts.get(f"evaluate[{name}]"),
         "baseline": baseline,
+        "scratch": artifacts.get(f"{SCRATCH}[{name}]"),
         "champion": artifacts.get(f"champion[{name}]"),
         "majority": baseline / "majority" if baseline else None,
     }
@@ -42,7 +43,6 @@ def verdict(run: Values, artifacts: Artifacts, name: str) -> Values:
         "forced": read(exported.parent, exported.name).get("forced") if exported and exported.exists() else None,
         "models": list(metrics),
         "scores": scores(metrics, gate),
-        "further": further(metrics),
         "versions": versions(run, name),
     }
 
@@ -145,15 +145,6 @@ def _drawn(cells: Sequence[Values], metric: str) -> list[Whisker | None]:
     values, intervals = [cell["value"] for cell in known], [cell["interval"] for cell in known]
     drawn = iter(whiskers(values, intervals, smaller_is_better=metric in SMALLER_IS_BETTER))
     return [None if cell["value"] is None else next(drawn) for cell in cells]
-
-
-def further(metrics: Mapping[str, Values]) -> dict[str, dict[str, float | None]]:
-    """Return the metrics without interval: metric -> model -> value."""
-    return {
-        name: {model: values.get(name) for model, values in metrics.items()}
-        for name in FURTHER
-        if any(name in values and name not in values["headlines"] for values in metrics.values())
-    }
 
 
 def wrong(answers: Values) -> int | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 # Headline metrics have an interval, and may be named by a gate; in the order in which tables show them.
 HEADLINES: dict[str, tuple[str, ...]] = {
     "classification": (
-        *("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1"),
-        *("log_loss", "calibration_error"),
+        *("accuracy", "macro_precision", "macro_recall", "macro_f1", "micro_f1", "weighted_f1"),
+        *("roc_auc", "pr_auc", "log_loss", "calibration_error"),
     ),
     "multi_label": (
         *("subset_accuracy", "micro_precision", "micro_recall", "micro_f1"),
         *("macro_precision", "macro_recall", "macro_f1", "weighted_f1"),
+        *("roc_auc", "pr_auc", "log_loss", "calibration_error"),
     ),
     "regression": ("rmse", "mse", "mae", "r2", "pearson", "spearman"),
     "tagging": ("f1", "precision", "recall", "macro_precision", "macro_recall", "macro_f1", "token_accuracy"),
@@ -23,6 +24,9 @@ SMALLER_IS_BETTER = frozenset({"log_loss", "calibration_error", "rmse", "mse", "
 # Kinds whose answers depend on something chosen on the validation rows.
 TUNED = frozenset({"multi_label"})
 EVERY_METRIC = tuple(dict.fromkeys(name for names in HEADLINES.values() for name in names))
+
+# What the models that a candidate meets are called.
+MODELS = {"baseline": "linear baseline", "scratch": "model without pretraining", "majority": "majority answer"}
 
 SPOKEN = {
     "r2": "R²",

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.judge.names import MAIN, PLAIN, spoken
-
-MODELS = {"baseline": "linear baseline", "majority": "majority answer"}
+from pipeline.judge.names import MAIN, MODELS, PLAIN, spoken
 
 
 def figures(metrics: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.judge.bootstrap import CONFIDENCE, Resampled
-from pipeline.judge.names import MAIN, PLAIN, sign, spoken
+from pipeline.judge.names import MAIN, MODELS, PLAIN, sign, spoken
 
 if TYPE_CHECKING:
     from pipeline.config import Gate
@@ -50,7 +50,8 @@ class Evidence:
     Args:
         task: name of the task, for the sentences.
         kind: name of its kind.
-        scores: of "candidate", "baseline", "majority" and, when there is one, "champion", on the same resamples.
+        scores: of "candidate", "baseline", "majority" and, where there are any, "champion" and "scratch", on the same
+            resamples.
         undefined: metric -> why the candidate has no such number.
         said: what the majority answer is, in words.
         identical: whether the champion's answers equal the candidate's on every row; None without a champion.
@@ -70,7 +71,7 @@ class Evidence:
 
 
 def judge(gate: Gate, evidence: Evidence) -> tuple[Rule, ...]:
-    """Return every rule's outcome: thresholds, calibration, cost, linear baseline, champion, slices."""
+    """Return every rule's outcome: thresholds, calibration, cost, linear baseline, scratch, champion, slices."""
     rules = [threshold(evidence, gate, metric, bound, "critical") for metric, bound in gate.thresholds.items()]
     rules += [threshold(evidence, gate, metric, bound, "review") for metric, bound in gate.review.items()]
     if not gate.thresholds:
@@ -82,7 +83,9 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Rule, ...]:
             rules.append(cost(evidence, name, most))
     metric = gate.metric or MAIN[evidence.kind]
     if gate.baseline != "off":
-        rules.append(against_baseline(evidence, metric, gate.baseline))
+        rules.append(against(evidence, metric, "baseline", gate.baseline))
+    if "scratch" in evidence.scores.values:
+        rules.append(against(evidence, metric, "scratch", gate.scratch))
     rules.append(against_champion(evidence, metric, gate.champion_margin))
     if gate.slice_margin is not None and gate.slice_severity != "off":
         rules += slice_rules(evidence, metric, gate.slice_margin, gate.slice_severity)
@@ -155,15 +158,16 @@ def cost(evidence: Evidence, name: str, most: float) -> Rule:
     return Rule(f"{name} <= {most:g}", "critical", passed, value, most, None, sentence)
 
 
-def against_baseline(evidence: Evidence, metric: str, severity: Consequence) -> Rule:
-    """Better than the linear model, on the same rows."""
-    name = f"{metric} {'>' if sign(metric) > 0 else '<'} linear baseline"
-    difference, interval = evidence.scores.difference("candidate", "baseline", metric)
-    ours, theirs = (evidence.scores.values[model][metric] for model in ("candidate", "baseline"))
+def against(evidence: Evidence, metric: str, opponent: str, severity: Consequence) -> Rule:
+    """Better than an opponent that a candidate has to be worth more than, on the same rows."""
+    model = MODELS[opponent]
+    name = f"{metric} {'>' if sign(metric) > 0 else '<'} {model}"
+    difference, interval = evidence.scores.difference("candidate", opponent, metric)
+    ours, theirs = (evidence.scores.values[one][metric] for one in ("candidate", opponent))
     if not math.isfinite(ours):
         return Rule(name, severity, False, None, 0.0, None, _undefined(evidence, metric))
     if not math.isfinite(theirs):
-        sentence = f"The linear baseline's {spoken(metric, start=False)} is undefined; the candidate's is {ours:.3f}."
+        sentence = f"The {model}'s {spoken(metric, start=False)} is undefined; the candidate's is {ours:.3f}."
         return Rule(name, severity, True, None, 0.0, None, sentence)
     passed = sign(metric) * difference > EPSILON
     verb = "beats" if passed else "does not beat"
@@ -174,7 +178,7 @@ def against_baseline(evidence: Evidence, metric: str, severity: Consequence) -> 
         difference,
         0.0,
         interval,
-        f"The candidate {verb} the linear baseline in {spoken(metric, start=False)}: {ours:.3f} against {theirs:.3f}, "
+        f"The candidate {verb} the {model} in {spoken(metric, start=False)}: {ours:.3f} against {theirs:.3f}, "
         f"a difference of {difference:+.3f}{bracketed(interval, signed=True)}.{doubt(interval)}",
     )
 

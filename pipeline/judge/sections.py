@@ -52,13 +52,17 @@ def data(run: Values, artifacts: Artifacts, out: Path) -> Values:
         "drift": read(drift, "drift.json"),
         "drift_page": link(drift / "drift.html", out) if drift else None,
         "corpus": corpus(tokens),
+        "sliding": {name: task["data"].get("long_texts") == "slide" for name, task in run["recipe"]["tasks"].items()},
         "splits": [splits(tokens, task) for task in run["recipe"]["tasks"]] if tokens else [],
     }
 
 
 def pretraining(artifacts: Artifacts) -> Values:
-    """Loss and throughput over steps."""
-    return {"log": training_log(artifacts.get("pretrain"))}
+    """Loss and throughput over steps, and how well the model knows the validation texts."""
+    folder = artifacts.get("pretrain")
+    known = folder is not None and (folder / "manifest.json").exists()
+    result = read(folder, "manifest.json")["result"] if known else {}
+    return {"log": training_log(folder), "language": result.get("language", {})}
 
 
 def lineage(run: Values) -> Values:

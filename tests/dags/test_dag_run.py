@@ -89,6 +89,14 @@ def test_what_passes_the_gate_is_published_and_what_it_refuses_is_not(run_dag, t
     assert {node for node, entry in nodes.items() if not entry["hit"]} == {"gate[kind]"}, "the rest is kept"
     assert registry.champion("tiny-kind") == champion
 
+    ended, log = run_dag({"pretrain.steps": 6, "overrides": ["seed=4", strict], "force": "the harbour needs it"})
+    assert ended["state"] == "success"
+    assert ended["tasks"]["model.publish"] == "success"
+    assert "published whatever the verdict: the harbour needs it" in log
+    forced = registry.champion("tiny-kind")
+    assert forced.version == "2"
+    assert forced.tags["forced"].startswith("the harbour needs it")
+
 
 def test_a_wrong_configuration_fails_the_first_task_at_once(run_dag, tmp_path):
     ended, log = run_dag({"pretrain.step": 6})

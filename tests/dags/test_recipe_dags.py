@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import RecipeError
 from pipeline.recipes import list_recipes, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,24 @@ def test_the_graph_lets_the_tasks_of_a_recipe_go_their_own_ways(tiny_recipe, loa
         "model.publish": {"model.gate"},
         "finish": {"model.publish"},
     }
+
+
+def test_the_same_model_without_pretraining_is_a_step_where_a_task_asks_for_it(tiny_recipe, load_dags):
+    text = tiny_recipe.read_text()
+    tiny_recipe.write_text(text.replace('baseline: "off"', 'baseline: "off", scratch: warning'))
+    dag = load_dags(tiny_recipe.parent)["tiny"]
+    assert dag.get_task("model.scratch").upstream_task_ids - {"start"} == {"model.finetune"}
+    assert "model.scratch" in dag.get_task("model.gate").upstream_task_ids
+
+
+def test_a_form_that_asks_for_a_step_that_the_dag_was_laid_without_is_refused(tiny_recipe):
+    from recipe_run import check_scratch
+
+    laid, asking = load_recipe(tiny_recipe), load_recipe(tiny_recipe, ["tasks.kind.gate.scratch=warning"])
+    check_scratch("tiny.yaml", laid, laid)
+    check_scratch("tiny.yaml", asking, asking)
+    with pytest.raises(RecipeError, match=r"tasks.kind.gate.scratch=warning, and this DAG has no step .*tiny\.yaml"):
+        check_scratch("tiny.yaml", laid, asking)
 
 
 def test_the_recipe_says_how_airflow_runs_it(tiny_recipe, load_dags):

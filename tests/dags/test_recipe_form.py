@@ -26,6 +26,7 @@ def test_the_defaults_are_the_recipes(recipe):
         "tasks.kind.finetune.epochs": 2,
         "tasks.kind.finetune.learning_rate": None,
         "overrides": [],
+        "force": None,
     }
 
 
@@ -44,6 +45,8 @@ def test_the_defaults_are_the_recipes(recipe):
         ("runtime.precision", "mixed_bfloat16", "int8"),
         ("tasks.kind.finetune.epochs", 3, 0),
         ("overrides", ["seed=3"], "seed=3"),
+        ("force", "the label is new", " "),
+        ("force", None, ""),
     ],
 )
 def test_the_form_holds_values_to_the_schema(recipe, name, right, wrong):
@@ -101,3 +104,16 @@ def test_a_wrong_configuration_is_refused(recipe, conf, complaint):
 
     with pytest.raises(RecipeError, match=complaint):
         read_form(recipe, conf)
+
+
+def test_a_run_is_forced_with_a_reason_and_by_whom_or_not_at_all(recipe):
+    from recipe_form import read_force, read_form
+
+    assert read_form(recipe, {"force": "the label is new"}) == (["kind"], [])
+    assert read_force({}, "ada") is None
+    assert read_force({"force": None}, "ada") is None
+    assert read_force({"force": " the label is new "}, None) == "the label is new"
+    assert read_force({"force": "the label is new"}, "ada") == "the label is new (triggered by ada)"
+    for empty in ("", "  ", True):
+        with pytest.raises(RecipeError, match=r"force: received .*; expected why the models are published"):
+            read_force({"force": empty}, "ada")

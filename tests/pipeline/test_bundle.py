@@ -54,6 +54,19 @@ def test_a_saved_bundle_answers_as_before(bundle, tmp_path) -> None:
     assert sorted(file.name for file in (tmp_path / "again").iterdir()) == sorted(FILES)
 
 
+def test_windows_of_a_long_text_are_averaged_and_a_short_text_is_answered_as_ever(bundle, tmp_path) -> None:
+    from pipeline.bundle import Bundle
+
+    replace(bundle, long_texts="slide").save(tmp_path / "sliding")
+    sliding = Bundle.load(tmp_path / "sliding")
+    other_end = f"{LONG} {TEXTS[0]} {TEXTS[4]}"
+    cut, slid = (one.answer([LONG, *TEXTS, other_end]) for one in (bundle, sliding))
+    np.testing.assert_array_equal(cut[0], cut[-1])
+    assert np.abs(slid[0] - slid[-1]).max() > 1e-4
+    np.testing.assert_allclose(slid[1:-1], cut[1:-1], rtol=1e-5)
+    np.testing.assert_allclose(slid.sum(axis=1), 1.0, rtol=1e-5)
+
+
 def test_labels_of_any_script_survive(tmp_path) -> None:
     from pipeline.bundle import Bundle
 

@@ -17,8 +17,10 @@ from pipeline.errors import BackendError, SourceError, StoreError, ValidationFai
 from pipeline.flow import STEPS, Flow
 from pipeline.progress import SilentProgress
 from pipeline.recipes import load_recipe
+from pipeline.steps import GRAPH
 
-NODES = {*STEPS[:4], *(f"{step}[kind]" for step in STEPS[4:])}
+ALWAYS = [name for name, step in GRAPH.items() if not step.asked_by]
+NODES = {*ALWAYS[:4], *(f"{step}[kind]" for step in ALWAYS[4:])}
 
 
 class RecordingDisplay:
@@ -89,6 +91,17 @@ def test_a_second_run_keeps_everything_and_a_refused_candidate_leaves_the_champi
     assert any("linear baseline" in reason for reason in refused.tasks["kind"].reasons)
     assert flow.registry.champion("tiny-kind").version == "1"
 
+    # The same model without pretraining is trained where it is asked for, and nothing else is made anew.
+    asked = ("tasks.kind.gate.scratch=warning", "tasks.kind.gate.thresholds={accuracy: 1.0}")
+    compared, display, flow = run(tiny_recipe, workspace, *asked)
+    assert display.computed == {"scratch[kind]", "scratch_evaluate[kind]", "gate[kind]"}
+    assert compared.tasks["kind"].scratch["rows"] == first.tasks["kind"].candidate["rows"]
+    made = {name: flow._made(name, "kind").path / "bundle" / "model.keras" for name in ("scratch", "finetune")}
+    assert made["scratch"].read_bytes() != made["finetune"].read_bytes()
+    verdict = json.loads((flow._made("gate", "kind").path / "gate.json").read_text())
+    assert verdict["scores"]["scratch"]["accuracy"]["value"] == compared.tasks["kind"].scratch["accuracy"]
+    assert "model without pretraining" in compared.report.read_text()
+
     # Another model meets the champion on the same rows.
     rival, display, flow = run(tiny_recipe, workspace, "tasks.kind.finetune.epochs=3")
     assert {"finetune[kind]", "evaluate[kind]", "champion[kind]", "gate[kind]"} <= display.computed
@@ -112,6 +125,10 @@ def test_a_second_run_keeps_everything_and_a_refused_candidate_leaves_the_champi
     assert champion.version == forced.version
     assert champion.tags["forced"] == "the harbour master needs it today"
 
+    # The model without pretraining knows no backbone, so another one leaves it as it is.
+    _, display, _ = run(tiny_recipe, workspace, *asked, "pretrain.steps=3")
+    assert {"scratch[kind]", "scratch_evaluate[kind]"} <= display.kept
+
     # Other rows than the champion's are noticed before anything is trained on them.
     data = Path(load_recipe(tiny_recipe).data.sources["notes"].path)
     header, *rows = data.read_text().splitlines()
@@ -127,8 +144,8 @@ def test_a_second_run_keeps_everything_and_a_refused_candidate_leaves_the_champi
 def test_a_crash_between_export_and_registry_is_made_good(tiny_recipe, workspace):
     flow = Flow.create(load_recipe(tiny_recipe), tiny_recipe, Settings(workspace=workspace))
     display = RecordingDisplay()
-    for step in STEPS:
-        flow.step(step, None if step in STEPS[:4] else "kind", display)
+    for step in ALWAYS:
+        flow.step(step, None if step in ALWAYS[:4] else "kind", display)
     assert flow.registry.champion("tiny-kind") is None
 
     again = Flow.resume(flow.run_id, Settings(workspace=workspace))

@@ -96,6 +96,22 @@ def test_a_tie_with_the_linear_baseline_does_not_beat_it(tmp_path) -> None:
     assert judge(tmp_path, recipe, wrong(10), wrong(10))[0].verdict == "fail"
 
 
+@pytest.mark.parametrize(("severity", "verdict"), [("critical", "fail"), ("warning", "pass")])
+def test_the_same_model_without_pretraining_is_met_on_the_same_draws(tmp_path, severity, verdict) -> None:
+    recipe = make_recipe(thresholds={"accuracy": 0.5}, scratch=severity, metric="accuracy", baseline="off")
+    (tmp_path / "gate").mkdir()
+    candidate = answer(tmp_path / "candidate", TRUTH, wrong(20))
+    baseline, scratch = (answer(tmp_path / name, TRUTH, wrong(15)) for name in ("baseline", "scratch"))
+    arguments = (candidate, baseline, None, tmp_path / "gate", SilentProgress(), scratch)
+    assert gate(recipe, "organ", *arguments).verdict == verdict
+    record = json.loads((tmp_path / "gate" / "gate.json").read_text())
+    rule = next(rule for rule in record["rules"] if rule["name"] == "accuracy > model without pretraining")
+    assert (rule["severity"], rule["value"]) == (severity, pytest.approx(-0.05))
+    assert rule["interval"][0] < -0.05 < rule["interval"][1]
+    assert record["mcnemar"]["scratch"] == {"only_candidate": 0, "only_opponent": 5, "p": pytest.approx(0.0625)}
+    assert "model without pretraining" in (tmp_path / "gate" / "gate.md").read_text()
+
+
 def test_a_difference_that_chance_explains_is_called_that(tmp_path) -> None:
     recipe = make_recipe(thresholds={"accuracy": 0.5}, metric="accuracy")
     _, record = judge(tmp_path, recipe, wrong(10), wrong(11, start=40))

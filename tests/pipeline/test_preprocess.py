@@ -230,16 +230,27 @@ def test_the_result_counts_what_was_kept_and_dropped(rows, tmp_path) -> None:
     tokens = tmp_path / "out"
     corpus = {split: ShardedRows(tokens / "corpus" / split) for split in ("train", "validation")}
     labelled = {split: read_split(tokens, "kind", split) for split in SPLITS}
+    decoder = load_tokenizer(tokens / "tokenizer.json")
     assert result.tasks["kind"] == {
         **{split: len(labelled[split]) for split in SPLITS},
         "classes": 4,
         "duplicates": 1,
         "conflicting_texts": 1,
         "unseen_labels": 1,
+        "long_texts": sum(
+            len(decoder.encode(row["text"], add_special_tokens=False).ids) >= 16
+            for rows in labelled.values()
+            for row in rows
+        ),
     }
+    assert 1 <= result.tasks["kind"]["long_texts"] < 10
     assert sum(map(len, labelled.values())) == 160 + 5 - 1 - 1 - 1
     assert result.tasks["season"]["unseen_labels"] == 0
     assert result.corpus_tokens == sum(part.tokens for part in corpus.values())
+    for part in corpus.values():
+        rows_of_part = part.take(np.arange(len(part)))
+        texts = decoder.decode_batch([row[row > 0].tolist() for row in rows_of_part.token_ids.astype(int)])
+        assert part.text_bytes == pytest.approx(sum(len(text.encode()) for text in texts), rel=0.15)
     capacity = sum(len(part) * part.sequence_length for part in corpus.values())
     assert result.packing_efficiency == pytest.approx(result.corpus_tokens / capacity, abs=1e-4)
     removed = pa.concat_tables([pq.read_table(path) for path in sorted((tokens / "removed").glob("*.parquet"))])
@@ -287,7 +298,7 @@ def test_rows_set_aside_are_in_the_quarantine_with_the_reason(rows, tmp_path) ->
             "text": "only here is fog",
         }
     ]
-    assert said.lines[1:] == [
+    assert said.lines[-1:] == [
         f"1 rows set aside because no training row has their label: {tmp_path / 'out' / 'quarantine.jsonl'}"
     ]
 
@@ -496,3 +507,69 @@ def test_text_that_no_task_uses_needs_no_column_of_the_split_and_no_test_rows(tm
     assert result.corpus_rows == 100 + 200 - 10 - result.corpus_overlaps
     with pytest.raises(SourceError, match=r"preprocess.split\.column names column 'kinds', which source 'notes' lacks"):
         run(rows, tmp_path / "typo", **WITH_PAGES, **changed(split={"method": "stratified", "column": "kinds"}))
+
+
+def with_long_texts(what: str) -> dict[str, Any]:
+    data = {"source": "notes", "label": "kind", "long_texts": what}
+    return ONE_TASK | {"tasks": {"kind": {"data": data}}}
+
+
+def test_long_texts_are_read_in_windows_with_the_answer_of_the_whole(tmp_path) -> None:
+    columns = labelled(80)
+    columns["text"] += [f"{LONG} {number}" for number in range(10)]
+    columns["group"] += [None] * 10
+    columns["kind"] += ["rain"] * 10
+    rows, said = write_rows(tmp_path, columns), Said()
+    result = run(rows, tmp_path / "out", said, **with_long_texts("slide"))
+    assert result.tasks["kind"]["long_texts"] == 10
+    assert any("10 texts of task 'kind' are longer" in line and "read in windows" in line for line in said.lines)
+    found, packed = read_split(tmp_path / "out", "kind", "train"), ShardedRows(tmp_path / "out/tasks/kind/train")
+    owners = packed.take(np.arange(len(packed))).documents
+    counts = Counter(owners[owners >= 0].tolist())
+    assert set(counts) == set(range(len(found)))
+    assert {counts[place] > 5 for place, row in enumerate(found) if row["text"].startswith("wave")} == {True}
+    assert {counts[place] for place, row in enumerate(found) if row["text"].startswith("note")} <= {1, 2}
+
+
+def test_long_texts_are_refused_where_the_recipe_wants_none(tmp_path) -> None:
+    columns = labelled(80)
+    columns["text"][0] = LONG
+    rows = write_rows(tmp_path, columns)
+    settings = changed(sequence_length=64)
+    with pytest.raises(
+        ValidationFailed, match=r"1 texts of task 'kind' are longer.*64 tokens \(the longest has [0-9]+\)"
+    ):
+        run(rows, tmp_path / "out", **with_long_texts("error"), **settings)
+    said = Said()
+    run(rows, tmp_path / "cut", said, **with_long_texts("truncate"), **settings)
+    assert any("they are cut off" in line for line in said.lines)
+
+
+def test_a_class_that_the_recipe_names_and_no_training_row_has_is_refused(tmp_path) -> None:
+    rows = write_rows(tmp_path, labelled(80))
+    data = {"source": "notes", "label": "kind", "labels": ["rain", "snow", "hail"]}
+    with pytest.raises(ValidationFailed, match=r"no training row carries 'hail', which tasks.kind.data.labels names"):
+        run(rows, tmp_path / "out", **(ONE_TASK | {"tasks": {"kind": {"data": data}}}))
+
+
+def test_the_same_number_in_all_training_rows_is_refused_before_training(tmp_path) -> None:
+    columns = labelled(80)
+    rows = write_rows(tmp_path, columns)
+    run(rows, tmp_path / "dealt", **ONE_TASK)
+    judged = {row["text"] for split in ("validation", "test") for row in read_split(tmp_path / "dealt", "kind", split)}
+    same = ("2", "2.0")
+    numbers = [str(place) if text in judged else same[place % 2] for place, text in enumerate(columns["text"])]
+    numbered = write_rows(tmp_path / "numbered", columns | {"kind": numbers})
+    data = {"source": "notes", "label": "kind", "kind": "regression"}
+    with pytest.raises(ValidationFailed, match=r"has the same number, 2, in all its [0-9]+ training rows"):
+        run(numbered, tmp_path / "out", **(ONE_TASK | {"tasks": {"kind": {"data": data}}}))
+
+
+def test_classes_that_no_test_row_has_are_told(tmp_path) -> None:
+    columns = labelled(80)
+    columns["text"] += ["hail once"]
+    columns["group"] += [PLACE["train"]]
+    columns["kind"] += ["hail"]
+    said = Said()
+    run(write_rows(tmp_path, columns), tmp_path / "out", said, **ONE_TASK)
+    assert "task 'kind': no test row carries 'hail', 1 of 3 classes; they are learned and not judged" in said.lines

@@ -53,6 +53,9 @@ def test_the_loss_falls_and_the_result_tells_it(pretrained) -> None:
     assert result.loss == log[-1]["loss"] < log[0]["loss"] - 1
     assert 0 < result.validation_loss < log[0]["loss"] - 1
     assert 0 < result.validation_accuracy <= 1
+    assert result.language["masked_perplexity"] == pytest.approx(np.exp(result.validation_loss))
+    assert set(result.language) == {"masked_perplexity", "masked_bits_per_byte"}
+    assert any("masked bits per byte" in line for line in watcher.said)
     assert (result.steps, result.resumed_at, result.precision) == (40, 0, "float32")
     assert result.tokens_per_second > 0
     json.dumps(result.__dict__)

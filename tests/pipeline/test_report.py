@@ -151,6 +151,27 @@ def test_scores_stand_side_by_side_with_their_intervals(tmp_path, artifacts) -> 
         assert f"{cell['value']:.3f} {low:.3f}\u2013{high:.3f}" in text
 
 
+def test_what_the_pretrained_model_knows_of_the_language_is_told(tmp_path, artifacts) -> None:
+    manifest = artifacts["pretrain"] / "manifest.json"
+    manifest.write_text(json.dumps({"result": {"language": {"perplexity": 12.5, "bits_per_byte": 1.25}}}))
+    text = Page(render(make_run(), artifacts, tmp_path / "report")).text
+    assert "Of the corpus' validation texts: perplexity 12.5, bits per byte 1.25." in text
+    assert "shown what surrounds" not in text
+    manifest.write_text(json.dumps({"result": {"language": {"masked_perplexity": 12.5}}}))
+    text = Page(render(make_run(), artifacts, tmp_path / "report")).text
+    assert "masked perplexity 12.5. The model was shown what surrounds the tokens that it predicts" in text
+
+
+def test_the_same_model_without_pretraining_stands_beside_the_others(tmp_path, artifacts) -> None:
+    scratch = artifacts["scratch_evaluate[organ]"] = answer(tmp_path / "scratch", TRUTH, WORSE)
+    recipe = make_recipe(thresholds={"accuracy": 0.8}, scratch="critical")
+    judged = [artifacts[f"{name}[organ]"] for name in ("evaluate", "baseline", "champion", "gate")]
+    gate(recipe, "organ", *judged, SilentProgress(), scratch)
+    text = Page(render(make_run(), artifacts, tmp_path / "report")).text
+    assert "The candidate beats the model without pretraining in macro-F1" in text
+    assert "Metric candidate linear baseline model without pretraining champion majority answer" in text
+
+
 def test_the_versions_of_the_registry_are_told(tmp_path, artifacts) -> None:
     artifacts["publish[organ]"] = tmp_path / "publish"
     artifacts["publish[organ]"].mkdir()

@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 from pipeline.data.answers import faults
 from pipeline.data.stages.blocks import Plan
 from pipeline.data.stages.deal import UNSEEN, UNUSABLE, Deal, TaskRows
-from pipeline.data.text.splits import SPLITS
+from pipeline.data.text.splits import SPLITS, TEST, TRAIN
 from pipeline.data.tokens.shards import Shard, write_index
 from pipeline.errors import ValidationFailed
 from pipeline.progress import Progress
 from pipeline.store.files import Hasher
+
+NAMED = 5
 
 
 def assemble_corpus(plan: Plan, written: Sequence[dict[str, Any]], sequence_length: int) -> tuple[int, int]:
@@ -28,7 +30,8 @@ def assemble_corpus(plan: Plan, written: Sequence[dict[str, Any]], sequence_leng
     tokenizer = Hasher().sha256(plan.out / "tokenizer.json")
     for split in ("train", "validation"):
         shards = [Shard(**shard) for block in written for shard in block["corpus"][split]]
-        write_index(shards, plan.out / "corpus" / split, sequence_length, tokenizer)
+        text_bytes = sum(block["corpus_bytes"][split] for block in written)
+        write_index(shards, plan.out / "corpus" / split, sequence_length, tokenizer, text_bytes)
         tokens += sum(shard.tokens for shard in shards)
         capacity += sum(shard.rows for shard in shards) * sequence_length
     return tokens, capacity
@@ -51,6 +54,34 @@ def assemble_task(
             first += block["rows"].get(f"{name}/{split}", 0)
         write_index(shards, folder / split, sequence_length, tokenizer)
         _merge(plan, sorted((plan.work / "parts" / name / split).glob("*.parquet")), folder / f"{split}.parquet")
+
+
+def long_texts(
+    name: str, task: TaskRows, written: Sequence[dict[str, Any]], sequence_length: int, progress: Progress
+) -> int:
+    """Return how many texts of a task are longer than the model, and say what becomes of them.
+
+    Raises:
+        ValidationFailed: there are some, and the recipe wants none.
+    """
+    found = [counted for block in written for counted in block["long"].get(name, ())]
+    number: int = sum(count for count, _ in found)
+    longest = max((length for _, length in found), default=0)
+    if not number:
+        return 0
+    told = (
+        f"{number:,} texts of task {name!r} are longer than preprocess.sequence_length, {sequence_length} tokens (the "
+        f"longest has {longest:,})"
+    )
+    if task.data.long_texts == "error":
+        raise ValidationFailed(
+            f"{told}, and tasks.{name}.data.long_texts is error. Raise preprocess.sequence_length and "
+            "model.max_sequence_length, set long_texts to slide (read them in windows) or truncate (read their "
+            "beginning), or shorten the texts"
+        )
+    fate = "read in windows" if task.data.long_texts == "slide" else "cut off"
+    progress.say(f"{told}; they are {fate} (tasks.{name}.data.long_texts: {task.data.long_texts})")
+    return number
 
 
 def set_aside(plan: Plan, dealt: Deal, progress: Progress) -> Counter[str]:
@@ -77,25 +108,45 @@ def set_aside(plan: Plan, dealt: Deal, progress: Progress) -> Counter[str]:
     return counts
 
 
-def check_splits(name: str, task: TaskRows) -> None:
-    """Raise unless a classifier can be trained and judged on the task's rows.
+def check_splits(name: str, task: TaskRows, progress: Progress) -> None:
+    """Raise unless the task can be learned and judged from its rows; tell the classes that no test row carries.
 
     Raises:
-        ValidationFailed: a split is empty, or the training rows carry fewer than two labels.
+        ValidationFailed: a split is empty, the training rows hold nothing to tell apart, or lack a class that the
+            recipe names.
     """
-    trained = task.trained()
+    trained, counts = task.trained(), task.counts()
+    at_fault = f"Check tasks.{name}.data.label and .where, or add data"
     if task.data.kind != "regression" and len(trained) < 2:
         raise ValidationFailed(
             f"task {name!r} has {len(trained)} label in its training rows ({', '.join(trained) or 'none'}); "
-            f"a classifier needs at least two. Check tasks.{name}.data.label and .where, or add data"
+            f"a classifier needs at least two. {at_fault}"
         )
-    counts = task.counts()
     if empty := [split for split in SPLITS if not counts[split]]:
         raise ValidationFailed(
             f"task {name!r}: the split left no {' and no '.join(empty)} rows (train {counts['train']}, validation "
             f"{counts['validation']}, test {counts['test']}). Rows that share a group stay together: add rows or "
             "groups, raise preprocess.split.validation or .test, or set another preprocess.split.salt"
         )
+    if task.data.kind == "regression" and len(numbers := set(task.answers(TRAIN).to_pylist())) < 2:
+        raise ValidationFailed(
+            f"task {name!r} has the same number, {next(iter(numbers)):g}, in all its {counts['train']} training rows; "
+            f"expected numbers that differ. {at_fault}"
+        )
+    if absent := sorted(set(task.data.labels or ()) - set(trained)):
+        raise ValidationFailed(
+            f"task {name!r}: no training row carries {_some(absent)}, which tasks.{name}.data.labels names; a model "
+            "cannot learn a class that it never sees. Add rows of it, or take it off the list"
+        )
+    if untested := sorted(set(trained) - set(task.classes(TEST))):
+        progress.say(
+            f"task {name!r}: no test row carries {_some(untested)}, {len(untested)} of {len(trained)} classes; they "
+            "are learned and not judged"
+        )
+
+
+def _some(labels: Sequence[str]) -> str:
+    return ", ".join(map(repr, labels[:NAMED])) + (" and others" if len(labels) > NAMED else "")
 
 
 def _merge(plan: Plan, parts: Sequence[Path], path: Path) -> None:

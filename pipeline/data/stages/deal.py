@@ -56,8 +56,15 @@ class TaskRows:
 
     def trained(self) -> list[str]:
         """Return the classes or tags that training rows carry, sorted; of numbers none."""
-        trained = [self.labels[code] for code in np.unique(self.codes[self.splits == TRAIN])]
-        return sorted(pc.unique(classes_of(self._parsed(trained))).to_pylist())
+        return self.classes(TRAIN)
+
+    def classes(self, split: int) -> list[str]:
+        """Return the classes or tags that the rows of a split carry, sorted; of numbers none."""
+        return sorted(pc.unique(classes_of(self.answers(split))).to_pylist())
+
+    def answers(self, split: int) -> pa.Array:
+        """Return the answers of a split, typed, each at least once and fewer times than there are rows."""
+        return self._parsed([self.labels[code] for code in np.unique(self.codes[self.splits == split])])
 
     def answerable(self) -> np.ndarray:
         """Return which rows have an answer that can be learned, (rows,) bool: each class of it is a training row's."""

@@ -9,7 +9,7 @@ work/written/NNNNN.json                                                 what the
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from pipeline.data.tokens.packing import cut, pack
 from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.shards import write_shards
 from pipeline.data.tokens.tokenizer import load_tokenizer
+from pipeline.data.tokens.windows import windows
 from pipeline.data.tokens.words import WordEncoder
 
 PART = ("row_id", "text", "text_pair", "label", "group")
@@ -49,11 +50,13 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
     needed = np.flatnonzero((corpus >= TRAIN) | (tasks >= TRAIN).any(axis=0))
     documents = _Documents(encoder, table, needed)
     packing = _Packing(config, (seed, block.number), encoder.vocabulary.pad, block)
-    written: dict[str, Any] = {"corpus": {}, "tasks": {}, "rows": {}}
+    written: dict[str, Any] = {"corpus": {}, "corpus_bytes": {}, "tasks": {}, "rows": {}, "long": {}}
     for split in (TRAIN, VALIDATION):
-        pieces = cut(documents.whole(np.flatnonzero(corpus == split)), config.sequence_length)
+        rows = np.flatnonzero(corpus == split)
+        pieces = cut(documents.whole(rows), config.sequence_length)
         written["corpus"][SPLITS[split]] = packing.write(pieces, plan.out / "corpus" / SPLITS[split])
-        written["rows"][SPLITS[split]] = int((corpus == split).sum())
+        written["corpus_bytes"][SPLITS[split]] = documents.text_bytes(rows)
+        written["rows"][SPLITS[split]] = len(rows)
     # A cap on segments keeps the classifier's pooling matrix small when texts are very short.
     segments = max(1, config.sequence_length // 4)
     for (name, data), fates in zip(plan.tasks.items(), tasks, strict=True):
@@ -63,9 +66,12 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
         for split, split_name in enumerate(SPLITS):
             rows = np.flatnonzero(fates == split)
             _write_part(table, rows, data, plan.work / "parts" / name / split_name / f"{block.name}.parquet")
-            kept = documents.of_task(data, rows, config.sequence_length)
-            shards[split_name] = packing.write(kept, plan.out / "tasks" / name / split_name, segments)
+            learned = documents.of_task(data, rows, config.sequence_length)
+            folder = plan.out / "tasks" / name / split_name
+            shards[split_name] = packing.write(learned.documents, folder, segments, learned.owners)
             written["rows"][f"{name}/{split_name}"] = len(rows)
+            lengths = learned.lengths[learned.lengths > config.sequence_length]
+            written["long"].setdefault(name, []).append([len(lengths), int(lengths.max(initial=0))])
     _write_removed(table, corpus, plan.out / "removed" / f"{block.name}.parquet")
     plan.write_whole(plan.file("written", block, ".json"), lambda path: path.write_text(json.dumps(written)))
 
@@ -86,6 +92,11 @@ class _Documents:
         """Return the documents of rows."""
         return self.documents.take(self.number[rows])
 
+    def text_bytes(self, rows: np.ndarray) -> int:
+        """Return the UTF-8 bytes of the texts of rows, second texts included."""
+        columns = [self.texts] if self.pairs is None else [self.texts, self.pairs]
+        return sum(pc.sum(pc.binary_length(column.take(rows))).as_py() or 0 for column in columns)
+
     def truncated(self, rows: np.ndarray, length: int) -> Ragged:
         """Return the documents of rows, the longer ones cut off as the encoder does it."""
         if self.pairs is not None:
@@ -93,15 +104,38 @@ class _Documents:
         whole = self.whole(rows)
         return whole.slices(whole.offsets[:-1], np.minimum(whole.lengths, length))
 
-    def of_task(self, data: TaskData, rows: np.ndarray, length: int) -> Ragged:
-        """Return the documents that a task learns from, cut off."""
+    def of_task(self, data: TaskData, rows: np.ndarray, length: int) -> _Learned:
+        """Return the documents that a task learns from, no longer than `length`."""
+        whole = self.whole(rows).lengths
         if data.kind == "tagging":
-            return WordEncoder(self.encoder).encode(self.texts.take(rows), length).documents
-        return self.truncated(rows, length)
+            cut = WordEncoder(self.encoder).windows(self.texts.take(rows), length)
+            first = np.flatnonzero(np.diff(cut.owners, prepend=-1))
+            several = np.bincount(cut.owners, minlength=len(rows)) > 1
+            return _Learned(cut.documents.take(first), np.where(several, np.maximum(whole, length + 1), 0))
+        if data.long_texts == "slide":
+            pairs = None if self.pairs is None else self.pairs.take(rows)
+            seen = windows(self.encoder, self.texts.take(rows), pairs, length)
+            return _Learned(seen.documents, whole, seen.owners)
+        return _Learned(self.truncated(rows, length), whole)
 
     def _encode(self, rows: np.ndarray, length: int | None = None) -> Ragged:
         pairs = None if self.pairs is None else self.pairs.take(rows)
         return self.encoder.encode(self.texts.take(rows), pairs, length)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What a task learns from.
+
+    Attributes:
+        documents: Ragged. Token ids.
+        lengths: (rows,) int64. Tokens of each row's whole text.
+        owners: (documents,) int64. The row of each document; None: there is one a row.
+    """
+
+    documents: Ragged
+    lengths: np.ndarray
+    owners: np.ndarray | None = None
 
 
 class _Packing:
@@ -113,9 +147,14 @@ class _Packing:
         self.pad = pad
         self.block = block
 
-    def write(self, documents: Ragged, folder: Path, max_segments: int | None = None) -> list[dict[str, Any]]:
-        """Write the documents' rows; return what the index needs to know of each shard."""
+    def write(
+        self, documents: Ragged, folder: Path, max_segments: int | None = None, owners: np.ndarray | None = None
+    ) -> list[dict[str, Any]]:
+        """Write the documents' rows, by their owners' numbers; return what the index needs to know of each shard."""
         packed = pack(documents, self.config.sequence_length, self.seed, self.pad, max_segments)
+        if owners is not None and len(owners):
+            numbers = np.where(packed.documents < 0, -1, owners[packed.documents]).astype(np.int32)
+            packed = replace(packed, documents=numbers)
         return [asdict(shard) for shard in write_shards(packed, folder, self.block.number, self.config.rows_per_shard)]
 
 

@@ -61,8 +61,22 @@ def save_array(path: Path, array: np.ndarray) -> None:
         np.save(_Stream(file), array)
 
 
-def write_index(shards: Sequence[Shard], folder: Path, sequence_length: int, tokenizer: str | None = None) -> None:
-    """Write `index.json`, which makes the shards readable; `tokenizer` is the sha256 of the tokenizer's file."""
+def write_index(
+    shards: Sequence[Shard],
+    folder: Path,
+    sequence_length: int,
+    tokenizer: str | None = None,
+    text_bytes: int | None = None,
+) -> None:
+    """Write `index.json`, which makes the shards readable.
+
+    Args:
+        shards: sequence of Shard. In the order of their blocks.
+        folder: Path. Where they are.
+        sequence_length: int. Tokens in a row.
+        tokenizer: str or None. The sha256 of the tokenizer's file.
+        text_bytes: int or None. UTF-8 bytes of the texts that the tokens stand for.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     index = {
         "rows": sum(shard.rows for shard in shards),
@@ -70,6 +84,7 @@ def write_index(shards: Sequence[Shard], folder: Path, sequence_length: int, tok
         "sequence_length": sequence_length,
         "segments_per_row": max((shard.segments_per_row for shard in shards), default=1),
         "tokenizer": tokenizer,
+        "text_bytes": text_bytes,
         "shards": [asdict(shard) for shard in shards],
     }
     (folder / "index.json").write_text(json.dumps(index, indent=2))
@@ -90,6 +105,7 @@ class ShardedRows:
         segments_per_row: int. Most documents in a row.
         tokens: int. Tokens that are not padding, in all rows.
         tokenizer: str or None. The sha256 of the file of the tokenizer that made the tokens; None: not known.
+        text_bytes: int or None. UTF-8 bytes of the texts that the tokens stand for; None: not known.
         arrays: list of dict. The memory-mapped parts of each shard.
     """
 
@@ -100,6 +116,7 @@ class ShardedRows:
         self.segments_per_row: int = index["segments_per_row"]
         self.tokens: int = index["tokens"]
         self.tokenizer: str | None = index.get("tokenizer")
+        self.text_bytes: int | None = index.get("text_bytes")
         self._shards = [Shard(**shard) for shard in index["shards"]]
         self._ends = np.cumsum([shard.rows for shard in self._shards])
         self.arrays = [

@@ -128,7 +128,7 @@ def statistics(predictions: Predictions, labels: Sequence[str]) -> csr_matrix:
 
 
 def scores(sums: Floats, labels: Sequence[str]) -> dict[str, Floats]:
-    """Return the headline metrics of (draws, statistics) sums, by the same rules as `measure`."""
+    """Return the headline metrics that are sums, of (draws, statistics), by the same rules as `measure`."""
     width = len(labels)
     support, answers, hits = (sums[:, part * width : (part + 1) * width] for part in range(3))
     loss, bins = sums[:, 3 * width], sums[:, 3 * width + 1 :]
@@ -136,6 +136,7 @@ def scores(sums: Floats, labels: Sequence[str]) -> dict[str, Floats]:
     rows = support.sum(axis=-1)
     return {
         "accuracy": ratio(hits.sum(axis=-1), rows),
+        "micro_f1": ratio(hits.sum(axis=-1), rows),
         **averages(hits, support, answers),
         "log_loss": ratio(loss, rows),
         "calibration_error": ratio(np.abs(right - confidence).sum(axis=-1), rows),

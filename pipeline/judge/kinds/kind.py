@@ -79,10 +79,10 @@ class Kind(Protocol):
         """Return every number of the kind, JSON-able; one that is undefined is null, and `undefined` says why."""
 
     def statistics(self, predictions: Predictions, labels: Sequence[str]) -> csr_matrix:
-        """Return (rows, statistics) float64 whose sums over any rows give the headline metrics of those rows."""
+        """Return (rows, statistics) float64 whose sums over any rows give `scores` of those rows."""
 
     def scores(self, sums: Floats, labels: Sequence[str]) -> dict[str, Floats]:
-        """Return metric -> (draws,) of (draws, statistics) sums; NaN where a metric is undefined."""
+        """Return the headline metrics but areas under curves, (draws,), of (draws, statistics) sums; NaN: undefined."""
 
     def right(self, predictions: Predictions) -> NDArray[np.bool_] | None:
         """Return (rows,) whether the whole answer is right; None where that is no question."""

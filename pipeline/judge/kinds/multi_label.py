@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, hstack
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -18,7 +18,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from pipeline.judge.kinds.classification import averages
+from pipeline.judge.calibration import BINS, bin_of, reliability
+from pipeline.judge.kinds.classification import LEAST, averages
 from pipeline.judge.kinds.kind import Answers, Floats, Predictions, by_class, defined, ratio, require_finite
 
 COLUMNS = {
@@ -104,7 +105,8 @@ def measure(predictions: Predictions) -> dict[str, Any]:
     """Return rows, labels, thresholds, metrics and the metrics per class.
 
     Macro averages run over the labels that occur in the truth; a ratio without anything to divide by is 0. Areas under
-    curves are the mean over the labels that some test rows carry and some do not.
+    curves are the mean over the labels that some test rows carry and some do not. The log loss is the mean over all
+    labels of all rows; the calibration error holds the probabilities of all labels against how often they are carried.
     """
     labels = predictions.labels
     true, predicted = (membership(predictions.rows[name], labels) for name in ("label", "predicted"))
@@ -121,6 +123,8 @@ def measure(predictions: Predictions) -> dict[str, Any]:
     for name, area in (("roc_auc", roc_auc_score), ("pr_auc", average_precision_score)):
         areas = [area(true[:, label], probabilities[:, label]) for label in mixed]
         values[name] = float(np.mean(areas)) if areas else np.nan
+    values["log_loss"] = float(_losses(true, probabilities).mean())
+    values["calibration_error"] = reliability(probabilities.ravel(), true.ravel())["error"]
     unmixed = "no label is carried by some test rows and not by others"
     precision, recall, f1, support = precision_recall_fscore_support(true, predicted, average=None, zero_division=0)
     return {
@@ -132,24 +136,48 @@ def measure(predictions: Predictions) -> dict[str, Any]:
     }
 
 
+def _losses(true: NDArray[np.bool_], probabilities: Floats) -> Floats:
+    """Return (rows, labels) the cross-entropy of each yes or no."""
+    losses: Floats = -np.log(np.clip(np.where(true, probabilities, 1 - probabilities), LEAST, None))
+    return losses
+
+
 def statistics(predictions: Predictions, labels: Sequence[str]) -> csr_matrix:
-    """Return (rows, 3 labels + 2): truth, answers and hits per label; whole rows that are right, and rows."""
+    """Return (rows, 3 labels + 3 + 3 bins).
+
+    Truth, answers and hits per label; whole rows that are right, rows, loss; of all yes and no of a row, by bin of
+    probability, how many there are, their probabilities, and the labels carried.
+    """
     true, predicted = (membership(predictions.rows[name], labels) for name in ("label", "predicted"))
     exact = (true == predicted).all(axis=1, keepdims=True)
-    return csr_matrix(np.hstack([true, predicted, true & predicted, exact, np.ones_like(exact)]).astype(np.float64))
+    own, probabilities = membership(predictions.rows["label"], predictions.labels), predictions.probabilities
+    chances = probabilities.astype(np.float64)
+    loss = _losses(own, chances).mean(axis=1, keepdims=True)
+    rows, width = own.shape
+    place = (np.repeat(np.arange(rows), width), bin_of(chances).ravel())
+    bins = [
+        csr_matrix((weights.ravel().astype(np.float64), place), shape=(rows, BINS))
+        for weights in (np.ones_like(chances), chances, own)
+    ]
+    whole = np.hstack([true, predicted, true & predicted, exact, np.ones_like(exact), loss]).astype(np.float64)
+    return hstack([csr_matrix(whole), *bins], format="csr")
 
 
 def scores(sums: Floats, labels: Sequence[str]) -> dict[str, Floats]:
-    """Return the headline metrics of (draws, statistics) sums, by the same rules as `measure`."""
+    """Return the headline metrics that are sums, of (draws, statistics), by the same rules as `measure`."""
     width = len(labels)
     support, answers, hits = (sums[:, part * width : (part + 1) * width] for part in range(3))
     every = [part.sum(axis=-1) for part in (support, answers, hits)]
+    exact, rows, loss = sums[:, 3 * width : 3 * width + 3].T
+    pairs, sure, carried = np.split(sums[:, 3 * width + 3 :], 3, axis=1)
     return {
-        "subset_accuracy": ratio(sums[:, -2], sums[:, -1]),
+        "subset_accuracy": ratio(exact, rows),
         "micro_precision": ratio(every[2], every[1]),
         "micro_recall": ratio(every[2], every[0]),
         "micro_f1": ratio(2 * every[2], every[0] + every[1]),
         **averages(hits, support, answers),
+        "log_loss": ratio(loss, rows),
+        "calibration_error": ratio(np.abs(carried - sure).sum(axis=-1), pairs.sum(axis=-1)),
     }
 
 

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import Finetune
+from pipeline.config import Finetune, Recipe, Task
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,22 @@ def test_keys_that_do_not_go_together_say_how_to_mend_it(config, message) -> Non
 )
 def test_those_that_do_are_taken(config) -> None:
     assert Finetune(**config).model_dump(exclude_unset=True, exclude_defaults=True) == config
+
+
+def test_methods_that_freeze_kernels_do_not_go_with_a_precision_that_quantises_them() -> None:
+    recipe = {
+        "name": "notes",
+        "data": {"sources": {"notes": {"kind": "files", "path": "notes.csv"}}},
+        "tasks": {"kind": {"data": {"source": "notes"}, "finetune": {"method": "lora"}}},
+    }
+    Recipe.model_validate(recipe)
+    with pytest.raises(ValidationError, match=r"and tasks\.kind\.finetune\.method lora freezes them"):
+        Recipe.model_validate(recipe | {"runtime": {"precision": "float8"}})
+
+
+@pytest.mark.parametrize("finetune", [{"method": "lora"}, {"initialize": "scratch"}])
+def test_the_model_without_pretraining_needs_all_its_weights_to_learn(finetune) -> None:
+    task = {"data": {"source": "notes"}, "gate": {"scratch": "warning"}}
+    Task.model_validate(task)
+    with pytest.raises(ValidationError, match=f"finetune.*{' '.join(finetune)}.*{' '.join(finetune.values())}"):
+        Task.model_validate(task | {"finetune": finetune})
