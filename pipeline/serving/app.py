@@ -11,9 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -91,7 +92,7 @@ def make_app(service: Service) -> FastAPI:
         lifespan=service.running,
     )
     app.add_middleware(
-        make_gate,  # type: ignore[arg-type]
+        make_gate,
         limits=service.limits,
         tokens=service.tokens,
         metrics=service.metrics,
@@ -130,7 +131,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         return JSONResponse({"model": hosted.version.name, "version": hosted.version.version, "answers": said})
 
     predict.__annotations__ |= {"question": asked, "request": Request}  # the limits are known only now
-    app.post("/predict", response_model=Answers, responses=refusals)(predict)
+    app.post("/predict", response_model=Answers, responses=refusals, dependencies=_token(service))(predict)
 
 
 def _add_views(app: FastAPI, service: Service) -> None:
@@ -143,7 +144,7 @@ def _add_views(app: FastAPI, service: Service) -> None:
     async def try_it() -> HTMLResponse:
         return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
 
-    @app.get("/model", responses=guarded)
+    @app.get("/model", responses=guarded, dependencies=_token(service))
     async def model() -> ModelDescription:
         """Describe the model that answers now."""
         return service.batcher.hosted.describe()
@@ -159,10 +160,15 @@ def _add_views(app: FastAPI, service: Service) -> None:
         health = Health(status="stopping" if service.stopping else "ready", detail=service.watcher.problem)
         return JSONResponse(health.model_dump(), 503 if service.stopping else 200)
 
-    @app.get("/metrics", responses=guarded, response_class=PlainTextResponse)
+    @app.get("/metrics", responses=guarded, response_class=PlainTextResponse, dependencies=_token(service))
     async def metrics() -> Response:
         """Tell Prometheus how the server does."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _token(service: Service) -> list[Any]:
+    """Tell the OpenAPI page that a token is needed, where one is; the gate checks it."""
+    return [Depends(HTTPBearer(auto_error=False))] if service.tokens else []
 
 
 async def _disconnected(request: Request) -> None:
