@@ -194,9 +194,11 @@ def _told(error: dict[str, Any]) -> str:
             return f"{place} holds half of a surrogate pair, which is no character; send whole ones"
         case "extra_forbidden":
             return f"{place} is not known; expected texts, pairs, top"
+        case "value_error":
+            return str(error["ctx"]["error"])
     if not place:
         return 'the body is no JSON object; send {"texts": ["..."]} with Content-Type: application/json'
-    return f"{place}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{place}: {error['msg']}"
 
 
 async def _explain_http(_: Request, error: HTTPException) -> JSONResponse:
