@@ -8,8 +8,8 @@ asks again as soon as it is answered. Ours and MLflow's answer with the same reg
 (needs transformers and torch) is a BERT classifier of the same width, depth and vocabulary, with random weights, whose
 `pipeline` stands behind FastAPI as its documentation shows it. Every server starts anew and is warmed up.
 
-`--soak`: 64 clients ask two of our servers; a third into the time the alias moves to a new version (in a copy of the
-registry), two thirds into it one server gets SIGTERM and another takes its port. Prints whatever was not answered.
+`--soak`: 64 clients ask two of our servers; a third into the time a second version is published, two thirds into it one
+server gets SIGTERM and another takes its port. Prints whatever was not answered.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import asyncio
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import statistics
 import subprocess
@@ -37,6 +36,7 @@ from pipeline.registry import CHAMPION, Registry, Version
 
 ROOT = Path(__file__).parents[1]
 PORT = 8391
+WARM_SECONDS = 3.0
 READY_SECONDS = 180
 SERVERS = {"ours": ("/predict", "/readyz", "texts"), "mlflow": ("/invocations", "/ping", "inputs")}
 SERVERS["huggingface"] = SERVERS["ours"]
@@ -73,19 +73,22 @@ def main() -> None:
 def compare(version: Version, servers: list[str], clients: list[int], seconds: float) -> None:
     """Print a line for each server and number of clients, and our ratio to the best of the others."""
     rates: dict[tuple[str, int], float] = {}
-    for name in servers:
-        if name == "huggingface" and not all(map(importlib.util.find_spec, ("transformers", "torch"))):
-            print("huggingface: transformers and torch are not installed; left out")
-            continue
-        with started(name, version, PORT):
-            run_load(name, [PORT], 8, 3.0)  # warm
-            for number in clients:
-                said = run_load(name, [PORT], number, seconds)
-                rates[name, number] = said["rate"]
-                print(
-                    f"{name:<12} {number:>3} clients  {said['rate']:8.1f} requests/s  p50 {said['p50']:8.2f} ms  "
-                    f"p99 {said['p99']:8.2f} ms  {len(said['errors'])} errors {said['errors'][:2]}"
-                )
+    with tempfile.TemporaryDirectory() as folder:
+        registry = publish_anew(version, Path(folder))
+        for name in servers:
+            if name == "huggingface" and not all(map(importlib.util.find_spec, ("transformers", "torch"))):
+                print("huggingface: transformers and torch are not installed; left out")
+                continue
+            with started(name, version, PORT, registry):
+                run_load(name, [PORT], 8, WARM_SECONDS)
+                for number in clients:
+                    said = run_load(name, [PORT], number, seconds)
+                    rates[name, number] = said["rate"]
+                    print(
+                        f"{name:<12} {number:>3} clients  {said['rate']:8.1f} requests/s  p50 {said['p50']:8.2f} ms  "
+                        f"p99 {said['p99']:8.2f} ms  {len(said['errors'])} errors {said['errors'][:2]}",
+                        flush=True,
+                    )
     for number in clients:
         others = [rate for (name, count), rate in rates.items() if count == number and name != "ours"]
         if others and ("ours", number) in rates:
@@ -95,18 +98,17 @@ def compare(version: Version, servers: list[str], clients: list[int], seconds: f
 def soak(version: Version, seconds: float) -> None:
     """Print what was not answered under load while the alias moves and a server stops."""
     with tempfile.TemporaryDirectory() as folder:
-        workspace = Path(folder)
-        origin = Registry.for_workspace(Settings())
-        shutil.copy(origin.uri.removeprefix("sqlite:///"), workspace / "mlflow.db")
-        registry = Registry.for_workspace(Settings(workspace=workspace, registry=None))
-        options = ["--interval", "1"]
-        with (
-            started("ours", version, PORT, workspace, options),
-            started("ours", version, PORT + 1, workspace, options) as second,
-        ):
-            threading.Timer(seconds / 3, move_alias, (registry, version)).start()
+        registry = publish_anew(version, Path(folder))
+        with started("ours", version, PORT, registry), started("ours", version, PORT + 1, registry) as second:
             replaced: list[subprocess.Popen[bytes]] = []
-            threading.Timer(seconds * 2 / 3, replace, (second, version, PORT + 1, workspace, options, replaced)).start()
+
+            def replace() -> None:
+                second.send_signal(signal.SIGTERM)
+                second.wait()
+                replaced.append(start("ours", version, PORT + 1, registry))
+
+            threading.Timer(seconds / 3, publish, (registry, version, "second")).start()
+            threading.Timer(seconds * 2 / 3, replace).start()
             said = run_load("ours", [PORT, PORT + 1], 64, seconds)
             for process in replaced:
                 stop(process)
@@ -118,26 +120,27 @@ def soak(version: Version, seconds: float) -> None:
     )
 
 
-def move_alias(registry: Registry, version: Version) -> None:
-    """Register the same files once more and make that the champion."""
-    client = registry.mlflow.client
-    source = str(version.bundle.parents[1])
-    made = client.create_model_version(version.name, source)
-    client.set_registered_model_alias(version.name, CHAMPION, made.version)
+def publish_anew(version: Version, workspace: Path) -> Registry:
+    """Return a registry of its own in which the same bundle is published with today's code, which MLflow runs."""
+    registry = Registry.for_workspace(Settings(workspace=workspace, registry=None))
+    publish(registry, version, "first")
+    return registry
 
 
-def replace(
-    process: subprocess.Popen[bytes],
-    version: Version,
-    port: int,
-    workspace: Path,
-    options: list[str],
-    replaced: list[subprocess.Popen[bytes]],
-) -> None:
-    """Stop a server with SIGTERM and start another at its port."""
-    process.send_signal(signal.SIGTERM)
-    process.wait()
-    replaced.append(start("ours", version, port, workspace, options))
+def publish(registry: Registry, version: Version, name: str) -> None:
+    """Make the bundle the champion, once more."""
+    champion = registry.champion(version.name)
+    registry.publish(
+        version.name,
+        version.bundle,
+        fingerprint=name,
+        publish_reference=name,
+        expected_champion=champion.version if champion else None,
+        tags={},
+        metrics={},
+        params={},
+        experiment="benchmark",
+    )
 
 
 def find_champion(model: str | None) -> Version:
@@ -148,11 +151,9 @@ def find_champion(model: str | None) -> Version:
 
 
 @contextmanager
-def started(
-    name: str, version: Version, port: int, workspace: Path | None = None, options: list[str] | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
+def started(name: str, version: Version, port: int, registry: Registry) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends."""
-    process = start(name, version, port, workspace, options or [])
+    process = start(name, version, port, registry)
     try:
         wait_ready(process, f"http://127.0.0.1:{port}{SERVERS[name][1]}")
         yield process
@@ -160,21 +161,24 @@ def started(
         stop(process)
 
 
-def start(
-    name: str, version: Version, port: int, workspace: Path | None, options: list[str]
-) -> subprocess.Popen[bytes]:
+def start(name: str, version: Version, port: int, registry: Registry) -> subprocess.Popen[bytes]:
     """Start a server; its output goes to a file in the temporary folder."""
-    settings = Settings()
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment["TRADEWIND_WORKSPACE"] = str(workspace or settings.workspace.absolute())
-    if name == "ours":
-        command = ["-m", "pipeline.cli", "serve", version.name, "--port", str(port), *options]
-    elif name == "mlflow":
-        environment["MLFLOW_TRACKING_URI"] = Registry.for_workspace(settings).uri
+    environment = os.environ | {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_TRACKING_URI": registry.uri,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TRADEWIND_WORKSPACE": str(registry.artifact_root.parent),
+    }
+    if name == "mlflow":
+        environment.pop("PYTHONPATH", None)  # it brings the code that was published with the version
         model = f"models:/{version.name}@{CHAMPION}"
         command = ["-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", str(port)]
     else:
-        command = [__file__, "--huggingface", str(version.bundle)]
+        environment["PYTHONPATH"] = str(ROOT)
+        command = ["-m", "pipeline.cli", "serve", version.name, "--port", str(port), "--interval", "1"]
+        if name == "huggingface":
+            command = [__file__, "--huggingface", str(version.bundle)]
     with (Path(tempfile.gettempdir()) / f"serve-benchmark-{name}-{port}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, *command], env=environment, stdout=log, stderr=log, start_new_session=True

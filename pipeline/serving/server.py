@@ -128,4 +128,6 @@ def read_tokens(file: Path | None, secret: str | None) -> list[str]:
             raise TradewindError(f"--token-file {file} cannot be read ({error}); expected one token a line") from error
         if not tokens:
             raise TradewindError(f"--token-file {file} holds no token; expected one a line")
+    if not all(token.isascii() for token in tokens):
+        raise TradewindError("a token has characters beyond ASCII, which a header cannot carry; make tokens of ASCII")
     return tokens

@@ -121,6 +121,7 @@ def run(workspace: Path, monkeypatch: pytest.MonkeyPatch):
 def test_what_cannot_be_served_is_told_before_anything_is_loaded(run, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("pipeline.bundle.Bundle.load", lambda _: pytest.fail("loaded"))
     (tmp_path / "empty").write_text("\n")
+    (tmp_path / "foreign").write_text("Geheimniß\n", encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         cases = [
             (["clinic-orgn"], StoreError, "did you mean 'clinic-organ'"),
@@ -131,6 +132,7 @@ def test_what_cannot_be_served_is_told_before_anything_is_loaded(run, tmp_path: 
             (["--max-texts", "65"], TradewindError, "more than the 64 texts of --max-batch"),
             (["--queue", "63"], TradewindError, "less than the 64 texts of --max-batch"),
             (["--token-file", tmp_path / "empty"], TradewindError, "holds no token; expected one a line"),
+            (["--token-file", tmp_path / "foreign"], TradewindError, "characters beyond ASCII"),
             (["--token-file", tmp_path / "none"], TradewindError, "none cannot be read"),
         ]
         for arguments, kind, message in cases:

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +11,14 @@ from serving_parts import SMALL, publish
 from tiny_bundle import TEXTS, make_bundle
 
 from pipeline.config import Settings
-from pipeline.registry import CHAMPION, Registry
+from pipeline.registry import CHAMPION, Registry, Version
 from pipeline.serving.batching import Batcher
 from pipeline.serving.hosted import Hosted
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.watcher import Watcher
 
 MODEL = "clinic-organ"
+LEAST = replace(SMALL, max_batch=1, most_texts=1)  # few shapes to compile
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +31,21 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     return registry
 
 
+@pytest.fixture(scope="module")
+def first(registry: Registry) -> Hosted:
+    return load(registry.version(MODEL, "1"))
+
+
 @pytest.fixture
-def watcher(registry: Registry) -> Watcher:
+def watcher(registry: Registry, first: Hosted) -> Watcher:
     """Of a server that answers with version 1, while the champion is version 2."""
     point(registry, "2")
-    load = partial(Hosted.load, alias=CHAMPION, limits=SMALL)
     metrics = Metrics()
-    batcher = Batcher(load(registry.version(MODEL, "1")), SMALL, metrics)
-    return Watcher(registry, batcher, load, 0.01, metrics)
+    return Watcher(registry, Batcher(first, LEAST, metrics), load, 0.01, metrics)
+
+
+def load(version: Version) -> Hosted:
+    return Hosted.load(version, CHAMPION, LEAST)
 
 
 def point(registry: Registry, version: str) -> None:
