@@ -7,6 +7,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+LAST_REQUEST_SECONDS = 1.0  # of a connection that was opened just before the server stopped
+
 
 def make_protocol(seconds: float) -> type[asyncio.Protocol]:
     """Return a protocol that closes a connection whose headers are not whole after so many seconds."""
@@ -29,6 +31,14 @@ def make_protocol(seconds: float) -> type[asyncio.Protocol]:
             """Stop waiting; the body has a bound of its own."""
             self.waiting.cancel()
             super().on_headers_complete()
+
+        def shutdown(self) -> None:
+            """Let a connection that is open since a moment ago send its request; uvicorn would cut it off."""
+            if self.cycle is None:
+                self.waiting.cancel()
+                self.waiting = self.loop.call_later(min(seconds, LAST_REQUEST_SECONDS), self.transport.close)
+            else:
+                super().shutdown()
 
         def connection_lost(self, error: Exception | None) -> None:
             """Stop waiting."""

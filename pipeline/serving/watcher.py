@@ -73,7 +73,7 @@ class Watcher:
             version = await self.worker.do(partial(self.registry.aliased, name, alias))
         except Exception as error:
             self.metrics.registry_up.set(0)
-            self._report(f"the registry cannot be asked for {name}@{alias}: {_said(error)}")
+            self._report(f"the registry cannot be asked for {name}@{alias}", error)
             return
         self.metrics.registry_up.set(1)
         if version is None:
@@ -96,8 +96,8 @@ class Watcher:
             self._refusal = Refusal(_identity(version), tries, time.monotonic() + pause)
             self.metrics.swaps.labels("failed").inc()
             self._report(
-                f"{version.name} version {version.version} does not load: {_said(error)}; version {serving.version} "
-                "goes on answering"
+                f"{version.name} version {version.version} does not load; version {serving.version} goes on answering",
+                error,
             )
             return
         self.batcher.hosted = hosted
@@ -107,10 +107,10 @@ class Watcher:
         self._report(None)
         logger.info("%s version %s answers now instead of %s", version.name, version.version, serving.version)
 
-    def _report(self, problem: str | None) -> None:
-        """Log a problem when it is new, and its end."""
+    def _report(self, problem: str | None, cause: Exception | None = None) -> None:
+        """Log a problem when it is new, and its end; causes name addresses and paths, which clients need not know."""
         if problem and problem != self.problem:
-            logger.warning(problem)
+            logger.warning(f"{problem}: {_said(cause)}" if cause else problem)
         elif self.problem and not problem:
             logger.info("solved: %s", self.problem)
         self.problem = problem
