@@ -19,6 +19,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
+from pipeline.errors import SourceError
 from pipeline.serving.batching import Batcher, Busy
 from pipeline.serving.gate import make_gate, problem
 from pipeline.serving.limits import Limits
@@ -124,6 +125,8 @@ def _add_predict(app: FastAPI, service: Service) -> None:
             hosted, said = answering.result()
         except Busy as busy:
             return problem(503, f"{busy}; ask again later", {"Retry-After": "1"})
+        except SourceError as error:  # what only the model's kind can tell, such as a question that is missing
+            return problem(422, str(error))
         finally:
             answering.cancel()
             leaving.cancel()

@@ -91,12 +91,36 @@ class TagsAnswer(BaseModel):
     spans: list[Span]
 
 
+class Found(BaseModel):
+    """Words of the text that answer a question, and how likely they do; null where the text has no answer."""
+
+    answer: str | None
+    start: int | None = Field(description="Its first character in the text, or in `cleaned` where there is one.")
+    end: int | None = Field(description="The character behind its last one.")
+    confidence: float = Field(ge=0, le=1)
+
+
+class FoundAnswer(Found):
+    """Of question_answering: the most likely answer, and the `top` most likely ones."""
+
+    top: list[Found]
+    cleaned: str | None = Field(None, description="The text as the model read it, where that is another.")
+
+
+class WrittenAnswer(BaseModel):
+    """Of generation: what the model wrote."""
+
+    text: str
+    score: float = Field(description="Mean log-probability of a token.")
+    finished: bool = Field(description="Whether it came to an end by itself.")
+
+
 class Answers(BaseModel):
     """What the model says of each text, in the order of the texts; of which form, the model's kind tells."""
 
     model: str = Field(description="Name in the registry.")
     version: str = Field(description="The version that answered; it changes when the alias moves.")
-    answers: list[ClassAnswer | LabelsAnswer | ValueAnswer | TagsAnswer | dict[str, Any]]
+    answers: list[ClassAnswer | LabelsAnswer | ValueAnswer | TagsAnswer | FoundAnswer | WrittenAnswer]
 
 
 class ModelDescription(BaseModel):

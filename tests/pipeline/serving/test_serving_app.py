@@ -22,6 +22,7 @@ from serving_parts import SMALL, bundle_of, host, service_of, serving
 from tiny_bundle import TEXTS
 
 from pipeline.answer import answers_of
+from pipeline.errors import SourceError
 from pipeline.serving.app import Service
 from pipeline.serving.hosted import Hosted
 from pipeline.serving.schema import ClassAnswer, LabelsAnswer, TagsAnswer, ValueAnswer
@@ -184,6 +185,16 @@ def test_a_full_queue_answers_503_and_when_to_come_back(hosted: Hosted, monkeypa
         response = client.post("/predict", json={"texts": ["a"]})
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
         assert "has not answered within 0.1 s" in response.json()["detail"]
+
+
+def test_what_only_the_kind_can_refuse_is_the_clients_error(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_):
+        raise SourceError("text 1 has no question")
+
+    monkeypatch.setattr("pipeline.serving.hosted.answers_of", refuse)
+    with serving(service_of(hosted)) as client:
+        response = client.post("/predict", json={"texts": ["a"]})
+    assert (response.status_code, response.json()) == (422, {"detail": "text 1 has no question"})
 
 
 def test_an_error_of_the_program_is_not_shown_to_the_client(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
