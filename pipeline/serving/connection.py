@@ -19,6 +19,7 @@ def make_protocol(seconds: float) -> type[asyncio.Protocol]:
         def connection_made(self, transport: Any) -> None:
             """Wait for the first request."""
             super().connection_made(transport)
+            self.asked = False
             self.waiting = self.loop.call_later(seconds, transport.close)
 
         def on_message_begin(self) -> None:
@@ -29,12 +30,13 @@ def make_protocol(seconds: float) -> type[asyncio.Protocol]:
 
         def on_headers_complete(self) -> None:
             """Stop waiting; the body has a bound of its own."""
+            self.asked = True
             self.waiting.cancel()
             super().on_headers_complete()
 
         def shutdown(self) -> None:
             """Let a connection that is open since a moment ago send its request; uvicorn would cut it off."""
-            if self.cycle is None:
+            if not self.asked:
                 self.waiting.cancel()
                 self.waiting = self.loop.call_later(min(seconds, LAST_REQUEST_SECONDS), self.transport.close)
             else:
