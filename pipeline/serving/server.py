@@ -105,8 +105,10 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take the connections that wait to be accepted, then stop: to close with some waiting would reset them."""
         late = [connection for listener in sockets or [] for connection in _waiting(listener)]
-        for each in (*self.servers, *(sockets or [])):
-            each.close()
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
         loop = asyncio.get_running_loop()
         for connection in late:
             await loop.connect_accepted_socket(self._protocol, connection)
