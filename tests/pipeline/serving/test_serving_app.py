@@ -3,8 +3,9 @@
 import json
 import re
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +145,37 @@ def test_slow_clients_are_not_waited_for(hosted: Hosted) -> None:
         assert connect(client, b"") == b""
         assert connect(client, head[:40]) == b""
         assert b"408 Request Timeout" in connect(client, head + b'{"texts":')
+
+
+def test_who_hangs_up_is_not_answered(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, asked = threading.Event(), []
+
+    def answer(_bundle, texts, *_):
+        asked.extend(texts)
+        assert go.wait(20)
+        return [{"value": 1.0} for _ in texts]
+
+    monkeypatch.setattr("pipeline.serving.hosted.answers_of", answer)
+    service = service_of(hosted, replace(SMALL, max_wait=20))
+    body = b'{"texts": ["gone"]}'
+    head = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with serving(service) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/predict", json={"texts": ["first"]})
+        wait_until(lambda: asked == ["first"])
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+            connection.sendall(head % len(body) + body)
+            wait_until(lambda: service.batcher.waiting == 1)
+        wait_until(lambda: service.batcher.waiting == 0)
+        go.set()
+        assert first.result().status_code == 200
+    assert asked == ["first"]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_body_without_an_end_is_cut_off(client: httpx.Client) -> None:
