@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from pipeline.progress import Progress, SilentProgress
 
 MODEL, TOKENIZER, CARD = "model.keras", "tokenizer.json", "bundle.json"
 ROWS_PER_BATCH = 32
+FEW_TEXTS = 128
 
 
 class BundleError(TradewindError):
@@ -131,10 +133,9 @@ class Bundle:
         outputs = self.model.num_classes
         if not len(texts):
             return np.zeros((0,) if self.kind == "regression" else (0, outputs), np.float32)
-        encoder = TextEncoder(self.tokenizer)
-        seen = self._windows(encoder, self._cleaned(texts), None if pairs is None else self._cleaned(pairs))
+        seen = self._windows(self._cleaned(texts), None if pairs is None else self._cleaned(pairs))
         said = np.zeros((len(seen.documents), outputs), np.float32)
-        for owners, rows in self._outputs(seen.documents, encoder, progress, self.model.segments_per_row):
+        for owners, rows in self._outputs(seen.documents, progress, self.model.segments_per_row):
             rows = rows.reshape(*rows.shape[:2], outputs)[:, : owners.shape[1]]  # (rows, segments, outputs)
             said[owners[owners >= 0]] = rows[owners >= 0]
         first = np.flatnonzero(np.diff(seen.owners, prepend=-1))  # (texts,)
@@ -142,21 +143,25 @@ class Bundle:
         answers: np.ndarray = ACTIVATIONS[self.kind](means / self.temperature)
         return answers[:, 0] if self.kind == "regression" else answers
 
-    def _windows(self, encoder: TextEncoder, texts: pa.Array, pairs: pa.Array | None) -> Windows:
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """Makes token ids; made once, because that takes longer than to answer a text."""
+        return TextEncoder(self.tokenizer, whole_up_to=FEW_TEXTS)
+
+    def _windows(self, texts: pa.Array, pairs: pa.Array | None) -> Windows:
         """Return what is read of each text, which is one document unless it is long and read in several."""
         if self.long_texts == "slide":
-            return windows(encoder, texts, pairs, self.sequence_length)
-        return Windows(encoder.encode(texts, pairs, max_length=self.sequence_length), np.arange(len(texts)))
+            return windows(self.encoder, texts, pairs, self.sequence_length)
+        return Windows(self.encoder.encode(texts, pairs, max_length=self.sequence_length), np.arange(len(texts)))
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the words of each text that a tagger tags."""
         return [words_of(text) for text in self._cleaned(texts).to_pylist()]
 
     def _tag(self, texts: Sequence[str], progress: Progress) -> list[np.ndarray]:
-        encoder = TextEncoder(self.tokenizer)
-        cut = WordEncoder(encoder).windows(self._cleaned(texts), self.sequence_length)
+        cut = WordEncoder(self.encoder).windows(self._cleaned(texts), self.sequence_length)
         found: list[np.ndarray] = [np.empty((0, len(self.labels)), np.float32)] * len(cut.documents)
-        for owners, rows in self._outputs(cut.documents, encoder, progress, None) if len(texts) else ():
+        for owners, rows in self._outputs(cut.documents, progress, None) if len(texts) else ():
             for row, documents in zip(rows, owners, strict=True):  # row: (seq, labels)
                 begin = 0
                 for document in documents[documents >= 0]:
@@ -166,13 +171,13 @@ class Bundle:
         return [np.concatenate(found[start:end]) for start, end in pairwise(first)]
 
     def _outputs(
-        self, documents: Ragged, encoder: TextEncoder, progress: Progress, segments: int | None
+        self, documents: Ragged, progress: Progress, segments: int | None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield which documents each of some packed rows holds, -1 for none, and what the model says of these rows."""
         longest = int(documents.lengths.max())
         # A row as long as needed, in few distinct lengths, because each one is compiled once.
         length = next(n for n in _row_lengths(self.sequence_length) if n >= longest) if len(documents) == 1 else None
-        pad = encoder.vocabulary.pad
+        pad = self.encoder.vocabulary.pad
         packed = pack(documents, length or self.sequence_length, seed=0, pad=pad, max_segments=segments)
         for start in range(0, len(packed), ROWS_PER_BATCH):
             rows = slice(start, start + ROWS_PER_BATCH)

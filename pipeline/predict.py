@@ -26,8 +26,10 @@ def answer(
     return answers_of(Bundle.load(bundle), texts, pairs, top)
 
 
-def find_model(registry: Registry, name: str | None = None) -> Version:
+def find_model(registry: Registry, name: str | None = None, named_by: str = "--model") -> Version:
     """Return the version that `NAME`, `NAME@alias` or `NAME:version` means; without a name, the only champion there is.
+
+    `named_by` is what stands before the name on the command line, for the errors.
 
     Raises StoreError: nothing is published, the name or alias is unknown, or a name is needed to choose; PublishError:
     the registry cannot be read, or has no such version.
@@ -42,13 +44,13 @@ def find_model(registry: Registry, name: str | None = None) -> Version:
         )
     if not model:
         if len(champions) > 1:
-            raise StoreError(f"several models are published; choose one with --model: {', '.join(champions)}")
+            raise StoreError(f"several models are published; choose one with {named_by}: {', '.join(champions)}")
         model = champions[0]
     if number and model in champions:
         return registry.version(model, number)
     version = registry.aliased(model, alias or CHAMPION)
     if version is None:
-        raise StoreError(_unknown(registry, model, alias or CHAMPION, champions))
+        raise StoreError(_unknown(registry, model, alias or CHAMPION, champions, named_by))
     return version
 
 
@@ -87,9 +89,9 @@ def read_texts(path: Path) -> list[str]:
     return lines
 
 
-def _unknown(registry: Registry, model: str, alias: str, champions: list[str]) -> str:
+def _unknown(registry: Registry, model: str, alias: str, champions: list[str], named_by: str) -> str:
     if model in champions:
-        return f"model {model!r} has no alias {alias!r}; leave it out for the champion: --model {model}"
+        return f"model {model!r} has no alias {alias!r}; leave it out for the champion: {named_by} {model}"
     closest = get_close_matches(model, champions, n=1, cutoff=0.0)[0]
     return (
         f"no published model is called {model!r} in {registry.uri}; did you mean {closest!r}? Published models: "

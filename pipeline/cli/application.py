@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import airflow, checkpoint, data, models, monitor, plan, predict, recipe, run, store
+from pipeline.cli import airflow, checkpoint, data, models, monitor, plan, predict, recipe, run, serve, store
 from pipeline.cli.failure import Failed
 from pipeline.cluster.place import end_now, find_place
 from pipeline.errors import Interrupted, TradewindError
@@ -31,7 +31,7 @@ def application() -> typer.Typer:
         name="tradewind", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
     )
     app.callback()(options)
-    for part in (run, recipe, plan, data, predict, models, monitor, checkpoint, store, airflow):
+    for part in (run, recipe, plan, data, predict, serve, models, monitor, checkpoint, store, airflow):
         part.register(app)
     return app
 

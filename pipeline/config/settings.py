@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import RecipeError
@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     workspace: Path = Field(Path("workspace"), description="artifacts, runs, registry and Airflow's files live here")
     recipes: Path = Field(Path("configs"), description="folder of the recipes that become DAGs")
     registry: str | None = Field(None, description="MLflow address; default: a SQLite file in the workspace")
+    serve_tokens: SecretStr | None = Field(
+        None, description="of `tradewind serve`, between blanks; default: none needed"
+    )
 
 
 def resolve_secrets(value: str, key: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -37,12 +38,18 @@ class TextEncoder:
 
     Args:
         tokenizer: Tokenizer. Trained here, or given.
+        whole_up_to: int. So few texts at once are encoded whole: a server that is asked one at a time would remember
+            every word it ever saw, and gain nothing.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, whole_up_to: int = 0) -> None:
         self.tokenizer = tokenizer
+        self.whole_up_to = whole_up_to
         self.vocabulary = Vocabulary.of(tokenizer)
-        self._words = _WordTokenizer.of(tokenizer)
+
+    @cached_property
+    def _words(self) -> _WordTokenizer | None:
+        return _WordTokenizer.of(self.tokenizer)
 
     def encode(
         self, texts: Sequence[str] | pa.Array, pairs: pa.Array | None = None, max_length: int | None = None
@@ -71,7 +78,7 @@ class TextEncoder:
         return join(start, documents, separator, second)
 
     def _ids(self, texts: pa.Array) -> Ragged:
-        if self._words is None:
+        if len(texts) <= self.whole_up_to or self._words is None:
             return _encode_whole(self.tokenizer, texts.to_pylist(), self.vocabulary.dtype)
         parts = [self._by_words(self._words, piece) for piece in pieces(texts)]
         return concatenate(parts) if parts else _encode_whole(self.tokenizer, [], self.vocabulary.dtype)

@@ -112,3 +112,9 @@ def test_lines_go_and_the_others_stay_in_place() -> None:
 def test_an_expression_that_cannot_be_used_is_refused_in_the_recipe(pattern, said) -> None:
     with pytest.raises(ValidationError, match=said):
         Clean(boilerplate=["fine", pattern])
+
+
+@given(st.lists(st.text(st.characters(max_codepoint=127), max_size=40), min_size=1, max_size=5))
+def test_ascii_texts_are_repaired_alone_as_beside_others(texts: list[str]) -> None:
+    beside = repair(strings([*texts, "café"])).to_pylist()
+    assert repair(strings(texts)).to_pylist() == beside[:-1]

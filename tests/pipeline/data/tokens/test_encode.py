@@ -85,9 +85,19 @@ def test_real_texts_go_word_by_word() -> None:
         class Watched:
             encode_batch_fast = staticmethod(lambda texts, add_special_tokens, asked=asked: asked.extend(texts))
 
+        encoder.encode(TEXTS)  # makes the short way
         encoder.tokenizer = Watched()
         encoder.encode(TEXTS * 3)
         assert not asked, name
+
+
+def test_few_texts_are_encoded_whole_to_the_same_tokens() -> None:
+    for name, tokenizer in ALL.items():
+        few = TextEncoder(tokenizer, whole_up_to=len(TEXTS))
+        expected = TextEncoder(tokenizer).encode(TEXTS)
+        assert few.encode(TEXTS).values.tolist() == expected.values.tolist(), name
+        assert "_words" not in vars(few), "remembers the words of every question"
+        assert few.encode(TEXTS * 2).values.tolist() == expected.values.tolist() * 2, name
 
 
 @pytest.mark.parametrize(
