@@ -23,12 +23,20 @@ def signature_of(export: Path) -> ModelSignature:
         "multi_label": [ColSpec(texts, "labels")],
         "regression": [ColSpec("double", "value")],
         "tagging": [ColSpec(texts, "words"), ColSpec(texts, "tags")],
+        "question_answering": [
+            ColSpec("string", "answer", required=False),
+            ColSpec("long", "start", required=False),
+            ColSpec("long", "end", required=False),
+            ColSpec("double", "confidence"),
+        ],
     }
-    return ModelSignature(inputs=Schema([ColSpec("string")]), outputs=Schema(outputs[kind]))
+    asked = [ColSpec("string", "text"), ColSpec("string", "text_pair")]
+    inputs = asked if kind == "question_answering" else [ColSpec("string")]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs[kind]))
 
 
 def row_of(kind: str, said: dict[str, Any]) -> dict[str, Any]:
     """Return what a model says of a text in the columns of its signature."""
     if kind == "tagging":
         return {"words": [word["word"] for word in said["words"]], "tags": [word["tag"] for word in said["words"]]}
-    return {name: value for name, value in said.items() if name != "top"}
+    return {name: value for name, value in said.items() if name not in ("top", "cleaned")}

@@ -2,7 +2,8 @@
 
 corpus/<split>/NNNNN-NNN.*.npy, tasks/<task>/<split>/NNNNN-NNN.*.npy    in the artifact
 removed/NNNNN.parquet                                                   in the artifact: row_id, rule
-work/parts/<task>/<split>/NNNNN.parquet                                 row_id, text, text_pair, label, group
+work/parts/<task>/<split>/NNNNN.parquet                                 row_id, text, text_pair, label, group; of
+                                                                        question_answering windows, of tagging words
 work/written/NNNNN.json                                                 what the index needs to know
 """
 
@@ -21,9 +22,11 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Preprocess, TaskData
 from pipeline.data.answers import parse, words_of
+from pipeline.data.spans import located
 from pipeline.data.stages.blocks import Block, Plan
 from pipeline.data.stages.deal import REMOVED
 from pipeline.data.text.splits import SPLITS, TRAIN, VALIDATION
+from pipeline.data.tokens.contexts import ContextEncoder
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.packing import cut, pack
 from pipeline.data.tokens.ragged import Ragged
@@ -49,11 +52,10 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
     needed = np.flatnonzero((corpus >= TRAIN) | (tasks >= TRAIN).any(axis=0))
     documents = _Documents(encoder, table, needed)
     packing = _Packing(config, (seed, block.number), encoder.vocabulary.pad, block)
-    written: dict[str, Any] = {"corpus": {}, "tasks": {}, "rows": {}}
+    written: dict[str, Any] = {"corpus": {}, "tasks": {}, "documents": {}}
     for split in (TRAIN, VALIDATION):
         pieces = cut(documents.whole(np.flatnonzero(corpus == split)), config.sequence_length)
         written["corpus"][SPLITS[split]] = packing.write(pieces, plan.out / "corpus" / SPLITS[split])
-        written["rows"][SPLITS[split]] = int((corpus == split).sum())
     # A cap on segments keeps the classifier's pooling matrix small when texts are very short.
     segments = max(1, config.sequence_length // 4)
     for (name, data), fates in zip(plan.tasks.items(), tasks, strict=True):
@@ -62,10 +64,13 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
         shards = written["tasks"][name] = {}
         for split, split_name in enumerate(SPLITS):
             rows = np.flatnonzero(fates == split)
-            _write_part(table, rows, data, plan.work / "parts" / name / split_name / f"{block.name}.parquet")
-            kept = documents.of_task(data, rows, config.sequence_length)
+            kept, owners = documents.of_task(data, rows, config.sequence_length)
+            part = _part(table.take(rows), data, np.bincount(owners, minlength=len(rows)))
+            path = plan.work / "parts" / name / split_name / f"{block.name}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(part, path)
             shards[split_name] = packing.write(kept, plan.out / "tasks" / name / split_name, segments)
-            written["rows"][f"{name}/{split_name}"] = len(rows)
+            written["documents"][f"{name}/{split_name}"] = len(kept)
     _write_removed(table, corpus, plan.out / "removed" / f"{block.name}.parquet")
     plan.write_whole(plan.file("written", block, ".json"), lambda path: path.write_text(json.dumps(written)))
 
@@ -93,11 +98,15 @@ class _Documents:
         whole = self.whole(rows)
         return whole.slices(whole.offsets[:-1], np.minimum(whole.lengths, length))
 
-    def of_task(self, data: TaskData, rows: np.ndarray, length: int) -> Ragged:
-        """Return the documents that a task learns from, cut off."""
+    def of_task(self, data: TaskData, rows: np.ndarray, length: int) -> tuple[Ragged, np.ndarray]:
+        """Return the documents that a task learns from, cut off or in windows, and which of the rows each is of."""
+        if data.kind == "question_answering":
+            pairs = pa.nulls(len(self.texts), pa.string()) if self.pairs is None else self.pairs
+            windows = ContextEncoder(self.encoder).windows(self.texts.take(rows), pairs.take(rows), length)
+            return windows.documents, windows.owners
         if data.kind == "tagging":
-            return WordEncoder(self.encoder).encode(self.texts.take(rows), length).documents
-        return self.truncated(rows, length)
+            return WordEncoder(self.encoder).encode(self.texts.take(rows), length).documents, np.arange(len(rows))
+        return self.truncated(rows, length), np.arange(len(rows))
 
     def _encode(self, rows: np.ndarray, length: int | None = None) -> Ragged:
         pairs = None if self.pairs is None else self.pairs.take(rows)
@@ -119,15 +128,16 @@ class _Packing:
         return [asdict(shard) for shard in write_shards(packed, folder, self.block.number, self.config.rows_per_shard)]
 
 
-def _write_part(table: pa.Table, rows: np.ndarray, data: TaskData, path: Path) -> None:
-    table = table.take(rows)
+def _part(table: pa.Table, data: TaskData, documents: np.ndarray) -> pa.Table:
+    """Return a task's rows; `documents` (rows,) is how many packed documents each became."""
     columns = {name: table[name] for name in PART if name != "label"}
     columns["label"] = parse(data, table[data.label].combine_chunks())
     if data.kind == "tagging":
         columns["words"] = pa.array([words_of(text) for text in table["text"].to_pylist()], pa.list_(pa.string()))
-    part = pa.table(columns)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(part, path)
+    if data.kind == "question_answering":
+        columns["label"] = located(columns["label"], table["text"])
+        columns["windows"] = pa.array(documents, pa.int32())
+    return pa.table(columns)
 
 
 def _write_removed(table: pa.Table, corpus: np.ndarray, path: Path) -> None:
