@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, vstack
 
 from pipeline.judge.baselines.linear import Linear
 from pipeline.judge.baselines.span_features import Candidates, SpanFeatures
@@ -92,7 +93,7 @@ def _drawn(rows: pd.DataFrame, most: int, random: np.random.Generator) -> pd.Dat
 
 def _examples(features: SpanFeatures, rows: pd.DataFrame, random: np.random.Generator) -> tuple[Any, Any]:
     """Return features and truth of candidates: those that are an answer, and some that are not, of answerable rows."""
-    tables, truths = [np.empty((0, features.width), np.float32)], [np.empty(0, bool)]
+    tables, truths = [csr_matrix((0, features.width), dtype=np.float32)], [np.empty(0, bool)]
     for label, candidates in zip(rows["label"], _candidates(features, rows), strict=True):
         spans = {(span["start"], span["start"] + len(span["text"])) for span in label}
         right = np.array([span in spans for span in candidates.spans], bool)
@@ -101,7 +102,7 @@ def _examples(features: SpanFeatures, rows: pd.DataFrame, random: np.random.Gene
             kept = np.concatenate([np.flatnonzero(right), random.permutation(wrong)[:NEGATIVES]])
             tables.append(candidates.table[kept])
             truths.append(right[kept])
-    return np.concatenate(tables), np.concatenate(truths)
+    return vstack(tables, "csr"), np.concatenate(truths)
 
 
 def _candidates(features: SpanFeatures, rows: pd.DataFrame) -> Iterator[Candidates]:

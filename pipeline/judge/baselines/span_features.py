@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, vstack
 
 WORD = re.compile("\\w+(?:[-'\u2019.,]\\w+)*|[^\\w\\s]")
 SENTENCE_END = re.compile("(?<=[.!?\u3002\uff01\uff1f])[\"'\u201d\u2019)\\]]*\\s+|\\n+")
 SENTENCES = 3  # most like the question, in which candidates are looked for
 COMMON = 0.1  # share of the texts above which a word is common
-QUESTION_WORDS = 30
+QUESTION_WORDS, NEIGHBOURS = 30, 50
 USUAL_LENGTH = 0.95  # quantile of the training answers' words
 MOST_WORDS = 12
 SHAPES = 6
@@ -34,11 +35,11 @@ class Candidates:
 
     Attributes:
         spans: list of (begin, end). In characters of the text.
-        table: (spans, features) float32.
+        table: (spans, features) float32, sparse.
     """
 
     spans: list[tuple[int, int]]
-    table: NDArray[np.float32]
+    table: csr_matrix
 
 
 class SpanFeatures:
@@ -47,16 +48,20 @@ class SpanFeatures:
     Args:
         vectoriser: fitted tf-idf of words, which finds the sentences.
         common: words that many texts have.
-        asked: words that questions have most, rising.
+        asked: words that questions have most.
+        neighbours: words that texts have most; what of them stands beside a span is told.
         longest: most words of a candidate.
     """
 
-    def __init__(self, vectoriser: Any, common: frozenset[str], asked: Sequence[str], longest: int) -> None:
+    def __init__(
+        self, vectoriser: Any, common: frozenset[str], asked: Sequence[str], neighbours: Sequence[str], longest: int
+    ) -> None:
         self.vectoriser = vectoriser
         self.common = common
-        self.asked = {word: place for place, word in enumerate(asked)}
+        self.asked = {word: number for number, word in enumerate(asked, start=1)}  # 0: whatever the question
+        self.neighbours = {word: number for number, word in enumerate(neighbours, start=1)}  # 0: another word
         self.longest = longest
-        self.width = PLAIN + SHAPES * (1 + len(self.asked))
+        self.width = PLAIN + (SHAPES + 2 + 2 * len(self.neighbours)) * (1 + len(self.asked))
 
     @classmethod
     def of(cls, train: pd.DataFrame) -> SpanFeatures:
@@ -71,7 +76,8 @@ class SpanFeatures:
         lengths = [len(WORD.findall(span["text"])) for label in train["label"] for span in label[:1]] or [1]
         longest = int(np.clip(np.quantile(lengths, USUAL_LENGTH), 1, MOST_WORDS))
         common = frozenset(word for word, number in frequent.items() if number > COMMON * len(texts))
-        return cls(vectoriser, common, [word for word, _ in questions.most_common(QUESTION_WORDS)], longest)
+        asked, beside = questions.most_common(QUESTION_WORDS), frequent.most_common(NEIGHBOURS)
+        return cls(vectoriser, common, [word for word, _ in asked], [word for word, _ in beside], longest)
 
     def candidates(self, texts: Sequence[str], questions: Sequence[str]) -> Iterator[Candidates]:
         """Yield the candidates of each text and question."""
@@ -88,35 +94,36 @@ class SpanFeatures:
                 self._sentence(text, own[place], question, rank, similar[place]) for rank, place in enumerate(best)
             ]
             spans = [span for part in parts for span in part.spans]
-            yield Candidates(spans, np.concatenate([np.empty((0, self.width), np.float32), *(p.table for p in parts)]))
+            yield Candidates(
+                spans, vstack([csr_matrix((0, self.width), dtype=np.float32), *(p.table for p in parts)], "csr")
+            )
 
     def _sentence(self, text: str, bounds: tuple[int, int], question: str, rank: int, similarity: float) -> Candidates:
         matches = list(WORD.finditer(text, *bounds))
         words = [match[0] for match in matches]
         lower = [word.lower() for word in words]
         said = set(_words(question))
-        flags = np.array(
-            [
-                [
-                    word in said,
-                    word in self.common,
-                    shown[:1].isupper(),
-                    any(map(str.isdigit, shown)),
-                    not shown[0].isalnum(),
-                ]
-                for word, shown in zip(lower, words, strict=True)
-            ],
-            np.float32,
-        ).reshape(-1, 5)  # (words, 5): in the question, common, capital, digit, punctuation
+        flags = np.array([self._flags(word, word.lower() in said) for word in words], np.float32).reshape(-1, 5)
         first, last = _pairs(flags[:, 4] > 0, self.longest)
-        table = _features(flags, first, last, rank, similarity)
-        shapes = _shapes(flags, first, last)
-        present = np.zeros(1 + len(self.asked), np.float32)
-        present[0] = 1.0
-        present[[1 + self.asked[word] for word in said if word in self.asked]] = 1.0
-        crossed = (shapes[:, :, None] * present).reshape(len(shapes), -1)
-        spans = [(matches[a].start(), matches[b].end()) for a, b in zip(first, last, strict=True)]
-        return Candidates(spans, np.concatenate([table, crossed], axis=1))
+        known = np.array([0, *(self.neighbours.get(word, 0) for word in lower), 0], np.int64)
+        shapes, ones = _shapes(flags, first, last), np.ones((len(first), 2), np.float32)
+        codes = np.tile(np.arange(SHAPES + 2), (len(first), 1))  # (spans, SHAPES + 2)
+        codes[:, SHAPES] += known[first]
+        codes[:, SHAPES + 1] += len(self.neighbours) + known[last + 2]
+        present = np.array([0, *sorted(self.asked[word] for word in said if word in self.asked)])
+        crossed = PLAIN + codes[:, :, None] * (1 + len(self.asked)) + present  # (spans, SHAPES + 2, question's words)
+        plain = np.tile(np.arange(PLAIN), (len(first), 1))
+        columns = np.concatenate([plain, crossed.reshape(len(first), (SHAPES + 2) * len(present))], axis=1)
+        told = np.repeat(np.concatenate([shapes, ones], axis=1), len(present), axis=1)
+        values = np.concatenate([_features(flags, first, last, rank, similarity), told], axis=1)
+        ends = np.arange(len(first) + 1) * columns.shape[1]
+        table = csr_matrix((values.ravel(), columns.ravel(), ends), shape=(len(first), self.width))
+        return Candidates([(matches[a].start(), matches[b].end()) for a, b in zip(first, last, strict=True)], table)
+
+    def _flags(self, word: str, said: bool) -> tuple[bool, ...]:
+        """Return whether a word is in the question, common, capital, with a digit, punctuation."""
+        digit = any(map(str.isdigit, word))
+        return said, word.lower() in self.common, word[0].isupper(), digit, not word[0].isalnum()
 
 
 def _words(text: str) -> list[str]:
