@@ -58,7 +58,7 @@ def _set(bundle: Bundle, row: np.ndarray, top: int) -> Said:
 def _spans(text: str, read: str, answers: np.ndarray, top: int) -> Said:
     from pipeline.extract import best_answer
 
-    ranked = []
+    ranked: list[Said] = []
     for place in (-answers[:, 2]).argsort(kind="stable")[:top]:
         answer, start, end, confidence = best_answer(read, answers[place : place + 1])
         if confidence > 0 or not ranked:

@@ -87,21 +87,21 @@ class ContextEncoder:
         ids, begins, ends = self._pieces(distinct.dictionary.to_pylist())
         asked = self.encoder.encode(pc.fill_null(questions, ""))
         asked = asked.slices(asked.offsets[:-1] + 1, np.minimum(asked.lengths - 1, (max_length - 2) // 2))
-        parts: tuple[list[np.ndarray], ...] = ([], [], [])
-        owners = []
+        documents, first, behind, owners = [], [], [], []
         for number, context in enumerate(distinct.indices.to_numpy()):
             question = asked[number]
-            room = max_length - 2 - len(question)
-            for window in windows_of(int(ids.lengths[context]), room):
-                document = [[vocabulary.start], ids[context][window], [vocabulary.separator], question]
-                parts[0].append(np.concatenate(document))
-                parts[1].append(begins[context][window])
-                parts[2].append(ends[context][window])
+            for window in windows_of(int(ids.lengths[context]), max_length - 2 - len(question)):
+                parts = (np.array([vocabulary.start]), ids[context][window], np.array([vocabulary.separator]), question)
+                documents.append(np.concatenate(parts))
+                first.append(begins[context][window])
+                behind.append(ends[context][window])
                 owners.append(number)
-        documents, first, behind = (
-            Ragged.of(part, dtype) for part, dtype in zip(parts, (vocabulary.dtype, np.int32, np.int32), strict=True)
+        return Windows(
+            Ragged.of(documents, vocabulary.dtype),
+            np.array(owners, np.int64),
+            Ragged.of(first, np.int32),
+            Ragged.of(behind, np.int32),
         )
-        return Windows(documents, np.array(owners, np.int64), first, behind)
 
     def _pieces(self, texts: list[str]) -> tuple[Ragged, Ragged, Ragged]:
         """Return the token ids of texts, and the characters that each piece begins with and ends before."""

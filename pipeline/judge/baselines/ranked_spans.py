@@ -119,8 +119,8 @@ def _best(features: SpanFeatures, rows: pd.DataFrame, weights: Floats) -> Best:
             found.append((*candidates.spans[place], float(scores[place])))
         else:
             found.append((-1, -1, -np.inf))
-    begins, ends, scores = zip(*found, strict=True)
-    return Best(np.array(begins), np.array(ends), np.array(scores, np.float64))
+    table = np.array(found, np.float64)  # (rows, 3)
+    return Best(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2])
 
 
 def _threshold(rows: pd.DataFrame, best: Best) -> float:

@@ -201,4 +201,5 @@ def _distance(marked: NDArray[np.bool_], first: NDArray[np.int64], last: NDArray
     right = np.minimum.accumulate(np.where(marked, places, len(marked) + 10)[::-1])[::-1]
     to_left = first - np.concatenate([[-10], left])[first]
     to_right = np.concatenate([right, [len(marked) + 10]])[last + 1] - last
-    return np.clip(np.minimum(to_left, to_right), 0, 10)
+    distance: NDArray[np.int64] = np.clip(np.minimum(to_left, to_right), 0, 10)
+    return distance
