@@ -142,7 +142,7 @@ class Golden:
         texts: list of str.
         pairs: list of str or None, or None. Second texts.
         labels: list of str. In the bundle's order.
-        answers: (items, outputs) float32. An item is a row or, of a tagger, a word of one; see `likelihoods`.
+        answers: (items, outputs) float32. An item is a row or, of a tagger, a word of one; see `pipeline.reopen`.
         rows: (items,) int. Whose each is.
         unit: float. What a difference is counted in: 1 of probabilities, of numbers their spread.
     """
@@ -160,12 +160,11 @@ def _golden(predictions: Predictions, rows: int) -> Golden:
     import numpy as np
 
     from pipeline.judge.predictions import pairs_of
-    from pipeline.reopen import likelihoods
 
     identities = [hashlib.sha256(str(row_id).encode()).hexdigest() for row_id in predictions.rows["row_id"]]
     chosen = sorted(range(len(identities)), key=identities.__getitem__)[:rows]
     columns = [predictions.labels.index(label) for label in predictions.known]
-    compared = likelihoods(predictions.kind, predictions.answers)
+    compared = reopen.likelihoods(predictions.kind, predictions.answers)
     told = [np.atleast_2d(compared[place]) for place in chosen]  # of a row: (its items, outputs)
     answers = np.concatenate(told).astype(np.float32)
     numbers = predictions.kind == "regression"

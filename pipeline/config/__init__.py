@@ -161,11 +161,22 @@ class Recipe(Section):
         for name, task in self.tasks.items():
             if task.data.source not in self.data.sources:
                 raise ValueError(f"tasks.{name}.data.source is {task.data.source!r}; data.sources has: {known}")
-            asks = task.data.kind == "question_answering"
-            if asks and getattr(self.data.sources[task.data.source], "text_pair", None) is None:
+        return self
+
+    @model_validator(mode="after")
+    def _questions_are_read(self) -> Recipe:
+        for name, task in self.tasks.items():
+            if task.data.kind != "question_answering":
+                continue
+            if getattr(self.data.sources[task.data.source], "text_pair", None) is None:
                 raise ValueError(
                     f"tasks.{name}.data.kind is question_answering, which needs a question beside each text; name its "
                     f"column with data.sources.{task.data.source}.text_pair"
+                )
+            if self.model.architecture == "decoder":
+                raise ValueError(
+                    f"tasks.{name}.data.kind is question_answering, and a decoder reads the text before it knows the "
+                    "question; set model.architecture to encoder"
                 )
         return self
 

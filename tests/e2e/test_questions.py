@@ -15,14 +15,14 @@ data: {{sources: {{articles: {{kind: files, path: {data}, text: context, text_pa
 preprocess:
   split: {{validation: 0.2, test: 0.2}}
   tokenizer: {{vocabulary_size: 300}}
-  sequence_length: 48
+  sequence_length: 64
 model: {{size: tiny, num_layers: 1, hidden_dim: 32, num_heads: 2}}
 pretrain: {{steps: 8, global_batch_size: 8}}
 tasks:
   find:
     data: {{source: articles, kind: question_answering, label: answers}}
-    finetune: {{epochs: 20, learning_rate: 0.01, global_batch_size: 8}}
-    gate: {{thresholds: {{token_f1: 0.9}}, baseline: warning}}
+    finetune: {{epochs: 50, learning_rate: 0.01, global_batch_size: 8}}
+    gate: {{thresholds: {{token_f1: 0.7}}, baseline: warning}}
 runtime: {{backend: jax, precision: float32, tracking: []}}
 """
 CONTEXT = "Thing 3. Its colour is pale blue. Its size is small."
