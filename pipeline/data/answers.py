@@ -1,10 +1,10 @@
 """What the label column of a task holds, by the kind of the task, as typed values and with what is wrong about them.
 
-classification   a class                            string
-multi_label      classes, any number of them        list of string, sorted
-regression       a number                           double
-tagging          a tag for each word of the text    list of string; the words are those between the text's blanks
-question_answering  acceptable stretches of the text  list of {text, start}; see `pipeline.data.spans`
+classification      a class                            string
+multi_label         classes, any number of them        list of string, sorted
+regression          a number                           double
+tagging             a tag for each word of the text    list of string; the words are those between the text's blanks
+question_answering  acceptable stretches of the text   list of {text, start}; see `pipeline.data.spans`
 
 Several values in one cell are a JSON list, or stand between the task's `separator` (tags: between blanks).
 """
@@ -49,19 +49,18 @@ def parse(data: TaskData, labels: pa.Array) -> pa.Array:
 
 
 def faults(data: TaskData, labels: pa.Array, texts: pa.Array, pairs: pa.Array | None = None) -> pa.Array:
-    """Return why each row's answer cannot be used, (rows,) string; null where it can."""
+    """Return why each row's answer cannot be used, (rows,) string; null where it can.
+
+    The second texts, `pairs`, are questions where the kind has some; None: they are not looked at.
+    """
     if data.kind == "classification":
         blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(labels, "")), "")
         return pc.if_else(blank, _missing(data), pa.scalar(None, pa.string()))
-    found: list[str | None] = []
     if data.kind == "question_answering":
-        questions = [""] * len(labels) if pairs is None else pairs.to_pylist()
-        for cell, text, question in zip(labels.to_pylist(), texts.to_pylist(), questions, strict=True):
-            spans = _read(data, cell)
-            reason = spans.reason if isinstance(spans, Fault) else absent(spans, text or "")
-            asked = pairs is None or bool((question or "").strip())
-            found.append(reason if asked else "no question: the second text is empty")
-        return pa.array(found, pa.string())
+        asked = [True] * len(labels) if pairs is None else [bool((pair or "").strip()) for pair in pairs.to_pylist()]
+        rows = zip(labels.to_pylist(), texts.to_pylist(), asked, strict=True)
+        return pa.array([_span_fault(*row) for row in rows], pa.string())
+    found: list[str | None] = []
     for cell, text in zip(labels.to_pylist(), texts.to_pylist(), strict=True):
         value = _read(data, cell)
         if isinstance(value, Fault):
@@ -116,6 +115,13 @@ def _read(data: TaskData, cell: str | None) -> Any:
     if data.kind == "regression":
         return _number(cell, data.label)
     return cell
+
+
+def _span_fault(cell: str | None, text: str | None, asked: bool) -> str | None:
+    if not asked:
+        return "no question: the second text is empty"
+    spans = _spans(cell)
+    return spans.reason if isinstance(spans, Fault) else absent(spans, text or "")
 
 
 def _spans(cell: str | None) -> list[Span] | Fault:

@@ -51,10 +51,8 @@ def _row(predictions: Predictions, place: int) -> dict[str, Any]:
     row = predictions.rows.iloc[place]
     text, pair = str(row["text"]), row["text_pair"]
     if predictions.kind == "question_answering":
-        text, pair = (
-            pair,
-            around(text, row["start"] if row["predicted"] else next((s["start"] for s in row["label"]), 0)),
-        )
+        truth = next((span["start"] for span in row["label"]), 0)
+        text, pair = str(pair), around(text, row["start"] if row["predicted"] else truth)
     whole = f"{text} | {pair}" if isinstance(pair, str) else text
     return {
         "row_id": str(row["row_id"]),

@@ -72,7 +72,7 @@ print(json.dumps([*names, model.predict(rows)["answer"].tolist()]))
 @pytest.mark.slow
 def test_the_report_and_the_card_are_of_the_kind(workspace: Path) -> None:
     page = next(workspace.glob("reports/*/index.html")).read_text()
-    for words in ("Token F1", "Exact match", "of the questions have an answer in their text", "question: answerable"):
+    for words in ("Token F1", "Exact match", "of the questions have an answer in their text", "unanswerable"):
         assert words.lower() in page.lower()
     assert "could not be rendered" not in page
     (card,) = workspace.glob("artifacts/publish/*/export/MODEL_CARD.md")

@@ -81,7 +81,7 @@ def test_a_recipe_without_questions_or_with_classes_is_refused() -> None:
     with pytest.raises(ValueError, match=r"name its column with data.sources.articles.text_pair"):
         Recipe.model_validate(recipe | {"tasks": {"find": task}})
     recipe["data"]["sources"]["articles"]["text_pair"] = "question"
-    with pytest.raises(ValueError, match="set model.architecture to encoder"):
+    with pytest.raises(ValueError, match=r"set model\.architecture to encoder"):
         Recipe.model_validate(recipe | {"tasks": {"find": task}, "model": {"architecture": "decoder"}})
     task["finetune"] = {"method": "feature_extraction"}
     with pytest.raises(ValueError, match="question_answering needs one a word"):
