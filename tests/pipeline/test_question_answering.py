@@ -26,7 +26,6 @@ from pipeline.tasks import KINDS
 from pipeline.training.batches import BatchShape
 
 LENGTH = 64
-FILLER = " Here it lies by an old wall near some trees, where hardly anybody comes to look for what was lost."
 
 
 class Told(SilentProgress):
@@ -170,7 +169,7 @@ def test_an_answer_that_cleaning_took_away_is_set_aside_and_counted(tmp_path):
 
 def test_long_texts_become_windows_which_are_counted(tmp_path):
     told = Told()
-    tokens = prepared(tmp_path, asked_notes(60, filler=FILLER), progress=told)
+    tokens = prepared(tmp_path, asked_notes(60, more=40), progress=told)
     learned = KINDS["question_answering"](tokens, "find")
     rows = split(tokens, "train")
     windows = learned.windows["train"]
