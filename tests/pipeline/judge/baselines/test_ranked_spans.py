@@ -38,14 +38,18 @@ def articles(rows: int, seed: int, answerable: float = 1.0) -> pd.DataFrame:
 
 @pytest.mark.parametrize("answerable", [1.0, 0.6])
 def test_it_finds_what_features_tell_and_leaves_out_what_is_not_there(answerable) -> None:
-    train, validation, test = (articles(rows, seed, answerable) for seed, rows in enumerate((240, 60, 80)))
+    train, validation, test = (articles(rows, seed, answerable) for seed, rows in enumerate((160, 60, 60)))
     fitted = ranked_spans(train, validation, test, 17, SilentProgress())
     measured = measure(fitted.predictions)
     assert measured["answerable_token_f1"] > 0.9
     assert measured["unanswerable_accuracy"] is None or measured["unanswerable_accuracy"] > 0.9
-    again = ranked_spans(train, validation, test, 17, SilentProgress())
-    np.testing.assert_array_equal(fitted.predictions.answers, again.predictions.answers)
-    assert fitted.regularisation == again.regularisation
+
+
+def test_equal_seeds_give_equal_answers() -> None:
+    rows = articles(40, 0)
+    one, two = (ranked_spans(rows, rows, rows, 17, SilentProgress()) for _ in range(2))
+    np.testing.assert_array_equal(one.predictions.answers, two.predictions.answers)
+    assert one.regularisation == two.regularisation
 
 
 def test_the_plain_answer_is_the_usual_place_or_none() -> None:
