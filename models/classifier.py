@@ -193,3 +193,35 @@ class TokenClassifier(PackedModel):
     def from_config(cls, config: dict[str, Any]) -> TokenClassifier:
         """Rebuild the model from `get_config`."""
         return cls(encoder=keras.saving.deserialize_keras_object(config.pop("encoder")), **config)
+
+
+@keras.saving.register_keras_serializable(package="tradewind")
+class SpanClassifier(TokenClassifier):
+    """Says of every token of a packed row how likely an answer begins, and ends, with it (Devlin 2018, section 4.2).
+
+    Which tokens may, and which pairs of them make an answer, is decided where its logits are read: by
+    `models.objectives.segment_spans` in training, and by `longest_answer` and `answers_none` when it is asked.
+
+    Args:
+        encoder: Encoder. The backbone.
+        longest_answer: int. Most tokens of an answer.
+        answers_none: bool. Whether it has learned that a text may hold no answer, which is then at its first token.
+        dropout: float. Rate before the output layer.
+    """
+
+    def __init__(
+        self,
+        encoder: Backbone,
+        longest_answer: int,
+        answers_none: bool = False,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(encoder, 2, dropout, **kwargs)
+        self.longest_answer = longest_answer
+        self.answers_none = answers_none
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        config = {**super().get_config(), "longest_answer": self.longest_answer, "answers_none": self.answers_none}
+        return {name: value for name, value in config.items() if name != "num_classes"}

@@ -9,6 +9,9 @@ from keras import ops
 
 from models.packed import Tensor
 
+# The logit of a place where nothing may be: its exponential is 0, and sums of it stay finite.
+IMPOSSIBLE = -1e9
+
 
 class Sums(NamedTuple):
     """What one micro-batch adds to its global batch, in float32.
@@ -129,6 +132,42 @@ def segment_values(
     return sums._replace(
         counts=ops.stack([loss, weight, ops.sum(targets * weights), ops.sum(ops.square(targets) * weights)])
     )
+
+
+def segment_spans(model: keras.Model, batch: dict[str, Tensor], training: bool) -> Sums:
+    """Cross-entropy of the segments' first and last tokens of an answer, the mean of the two, each within its segment.
+
+    Right is a segment of which both are. Outside training `counts` are the summed F1 of the answers' tokens and the
+    weight, (2,) float32: the answer's first token is the likeliest, its last the likeliest from there on, and it is
+    none where its first is the segment's first.
+
+    Args:
+        model: keras.Model. Answers logits, (batch, seq, 2).
+        batch: `targets` (batch, segments, 2) int32, tokens of the row; `weights` (batch, segments) float32;
+            `segment_ids` and `candidates` (batch, seq) int32, the latter 1 where an answer may begin or end.
+        training: bool. Whether dropout acts.
+    """
+    logits = ops.cast(model(batch, training=training), "float32")  # (batch, seq, 2)
+    targets, weights = batch["targets"], batch["weights"]
+    numbers = ops.arange(1, targets.shape[1] + 1, dtype="int32")[None, :, None]  # (1, segments, 1)
+    mine = ops.logical_and(ops.equal(batch["segment_ids"][:, None], numbers), batch["candidates"][:, None] > 0)
+    scores = ops.where(mine[..., None], logits[:, None], IMPOSSIBLE)  # (batch, segments, seq, 2)
+    wanted = ops.squeeze(ops.take_along_axis(scores, targets[:, :, None, :], axis=2), axis=2)  # (batch, segments, 2)
+    losses = ops.mean(ops.logsumexp(scores, axis=2) - wanted, axis=-1)  # (batch, segments)
+    right = ops.cast(ops.all(wanted >= ops.max(scores, axis=2), axis=-1), "float32")
+    sums = Sums(ops.sum(losses * weights), ops.sum(weights), ops.sum(right * weights))
+    if training:
+        return sums
+    places = ops.arange(logits.shape[1], dtype="int32")[None, None]  # (1, 1, seq)
+    first = ops.cast(ops.argmax(scores[..., 0], axis=-1), "int32")  # (batch, segments)
+    following = ops.where(places >= first[..., None], scores[..., 1], IMPOSSIBLE)
+    last = ops.cast(ops.argmax(following, axis=-1), "int32")
+    none = ops.equal(first, ops.cast(ops.argmax(ops.cast(mine, "int32"), axis=-1), "int32"))
+    last = ops.where(none, first, last)
+    shared = ops.minimum(last, targets[..., 1]) - ops.maximum(first, targets[..., 0]) + 1
+    lengths = (last - first + 1) + (targets[..., 1] - targets[..., 0] + 1)
+    f1 = 2 * ops.cast(ops.maximum(shared, 0), "float32") / ops.cast(lengths, "float32")
+    return sums._replace(counts=ops.stack([ops.sum(f1 * weights), ops.sum(weights)]))
 
 
 def weighted_cross_entropy(

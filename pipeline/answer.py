@@ -5,6 +5,8 @@ multi_label      {"labels": [...], "top": [{"label", "confidence"}, ...]}
 regression       {"value"}
 tagging          {"words": [{"word", "tag", "confidence"}, ...], "spans": [{"type", "text", "first", "last"}, ...]},
                  spans where the tags mark some (BIO, BIOES, BILOU)
+question_answering   {"answer", "start", "end", "confidence", "top": [{the same}, ...]}, answer null where the text has
+                     none; start and end are characters of the text, or of "cleaned" where cleaning changed it
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ def answers_of(bundle: Bundle, texts: Sequence[str], pairs: Sequence[str | None]
             return [_set(bundle, row, top) for row in said]
         case "regression":
             return [{"value": float(value)} for value in said]
+        case "question_answering":
+            cleaned = zip(texts, bundle.cleaned(texts), said, strict=True)
+            return [_spans(text, read, answers, top) for text, read, answers in cleaned]
     return [_tags(bundle.labels, words, rows) for words, rows in zip(bundle.words(texts), said, strict=True)]
 
 
@@ -48,6 +53,18 @@ def _set(bundle: Bundle, row: np.ndarray, top: int) -> Said:
     given = zip(bundle.labels, row, bundle.thresholds, strict=True)
     chosen = [label for label, value, least in given if value >= least]
     return {"labels": chosen, "top": _ranked(bundle.labels, row, top)}
+
+
+def _spans(text: str, read: str, answers: np.ndarray, top: int) -> Said:
+    from pipeline.extract import best_answer
+
+    ranked: list[Said] = []
+    for place in (-answers[:, 2]).argsort(kind="stable")[:top]:
+        answer, start, end, confidence = best_answer(read, answers[place : place + 1])
+        if confidence > 0 or not ranked:
+            where = {"start": start, "end": end} if answer else {"start": None, "end": None}
+            ranked.append({"answer": answer or None, **where, "confidence": confidence})
+    return {**ranked[0], "top": ranked, **({"cleaned": read} if read != text else {})}
 
 
 def _tags(labels: Sequence[str], words: Sequence[str], rows: np.ndarray) -> Said:

@@ -12,8 +12,9 @@ import pandas as pd
 
 from pipeline.config import Recipe
 from pipeline.errors import SourceError
-from pipeline.judge.baselines.linear import linear
+from pipeline.judge.baselines.linear import Linear, linear
 from pipeline.judge.baselines.majority import majority
+from pipeline.judge.baselines.ranked_spans import ranked_spans
 from pipeline.judge.predictions import read_split, write_predictions
 from pipeline.judge.prose import figures
 from pipeline.progress import Progress
@@ -52,7 +53,11 @@ def baseline(recipe: Recipe, task: str, tokens: Path, out: Path, progress: Progr
     kind = recipe.tasks[task].data.kind
     train, validation, test = (read_split(tokens, task, split) for split in ("train", "validation", "test"))
     known = labels_of(kind, task, train)
-    fitted = linear(kind, train, validation, test, known, recipe.seed, progress)
+    fitted: Linear
+    if kind == "question_answering":
+        fitted = ranked_spans(train, validation, test, recipe.seed, progress)
+    else:
+        fitted = linear(kind, train, validation, test, known, recipe.seed, progress)
     metrics = write_predictions(out, task, "linear baseline", fitted.predictions)
     plain, said = majority(kind, train, test, known)
     (out / MAJORITY).mkdir(exist_ok=True)
@@ -74,12 +79,14 @@ def baseline(recipe: Recipe, task: str, tokens: Path, out: Path, progress: Progr
 
 
 def labels_of(kind: str, task: str, train: pd.DataFrame) -> tuple[str, ...]:
-    """Return the labels of the training rows, sorted; none for regression.
+    """Return the labels of the training rows, sorted; none for kinds without classes.
 
     Raises:
         SourceError: there is nothing to tell apart.
     """
     at_fault = f"check tasks.{task}.data (source, label, where)"
+    if kind == "question_answering":
+        return ()
     if kind == "regression":
         if train["label"].nunique() < 2:
             raise SourceError(

@@ -15,16 +15,18 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from models.classifier import SegmentClassifier, SegmentRegressor, TokenClassifier
+from models.classifier import SegmentClassifier, SegmentRegressor, SpanClassifier, TokenClassifier
 from pipeline.config import Clean
-from pipeline.data.answers import words_of
+from pipeline.data.answers import CLASSES, words_of
+from pipeline.data.tokens.contexts import ContextEncoder
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.packing import pack
 from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.windows import Windows, windows
 from pipeline.data.tokens.words import WordEncoder
-from pipeline.errors import TradewindError
+from pipeline.errors import SourceError, TradewindError
+from pipeline.extract import text_answers, window_answers
 from pipeline.progress import Progress, SilentProgress
 
 MODEL, TOKENIZER, CARD = "model.keras", "tokenizer.json", "bundle.json"
@@ -42,12 +44,12 @@ class Bundle:
 
     Attributes:
         task: str. Name of the task.
-        kind: str. Of the task: classification, multi_label, regression or tagging.
-        labels: tuple of str. The classes, in the order of the probabilities; of regression none.
+        kind: str. Of the task: classification, multi_label, regression, tagging or question_answering.
+        labels: tuple of str. The classes, in the order of the probabilities; of other kinds none.
         sequence_length: int. Longest text in tokens; longer ones are truncated or cut into several.
         tokenizer: Tokenizer. As trained.
         clean: Clean. What was repaired and redacted in the texts that it learned from, and so is in those it is asked.
-        model: SegmentClassifier, SegmentRegressor or TokenClassifier.
+        model: SegmentClassifier, SegmentRegressor, TokenClassifier or SpanClassifier.
         thresholds: tuple of float. Of multi_label: the probability above which each label is given.
         long_texts: str. What becomes of texts longer than the model, `slide` or else truncation.
         temperature: float. What a classifier's logits are divided by, so that its confidence can be believed.
@@ -126,10 +128,17 @@ class Bundle:
             classification, multi_label: (texts, labels) float32, how likely each label is.
             regression: (texts,) float32.
             tagging: for each text (words, labels) float32; the words are those between its blanks, once it is cleaned.
+            question_answering: (texts, answers, 3) float32, as `pipeline.extract.text_answers` says; characters are
+                those of the text once it is cleaned.
+
+        Raises:
+            SourceError: a question is missing.
         """
         progress = progress or SilentProgress()
         if self.kind == "tagging":
             return self._tag(texts, progress)
+        if self.kind == "question_answering":
+            return self._extract(texts, pairs or [None] * len(texts), progress)
         outputs = self.model.num_classes
         if not len(texts):
             return np.zeros((0,) if self.kind == "regression" else (0, outputs), np.float32)
@@ -156,19 +165,47 @@ class Bundle:
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the words of each text that a tagger tags."""
-        return [words_of(text) for text in self._cleaned(texts).to_pylist()]
+        return [words_of(text) for text in self.cleaned(texts)]
+
+    def cleaned(self, texts: Sequence[str]) -> list[str]:
+        """Return the texts as the model reads them."""
+        cleaned: list[str] = self._cleaned(texts).to_pylist()
+        return cleaned
 
     def _tag(self, texts: Sequence[str], progress: Progress) -> list[np.ndarray]:
         cut = WordEncoder(self.encoder).windows(self._cleaned(texts), self.sequence_length)
         found: list[np.ndarray] = [np.empty((0, len(self.labels)), np.float32)] * len(cut.documents)
-        for owners, rows in self._outputs(cut.documents, progress, None) if len(texts) else ():
-            for row, documents in zip(rows, owners, strict=True):  # row: (seq, labels)
-                begin = 0
-                for document in documents[documents >= 0]:
-                    found[document] = softmax(row[begin + cut.starts[document]])
-                    begin += int(cut.documents.lengths[document])
+        for document, logits in self._by_document(cut.documents, progress):
+            found[document] = softmax(logits[cut.starts[document]])
         first = np.searchsorted(cut.owners, np.arange(len(texts) + 1))
         return [np.concatenate(found[start:end]) for start, end in pairwise(first)]
+
+    def _extract(self, texts: Sequence[str], questions: Sequence[str | None], progress: Progress) -> np.ndarray:
+        if missing := [number for number, question in enumerate(questions, start=1) if not (question or "").strip()]:
+            raise SourceError(
+                f"text {missing[0]} of {len(texts)} comes without a question, and the model answers questions about "
+                "texts; give the question as second text: tradewind predict TEXT --pair QUESTION"
+            )
+        windows = ContextEncoder(self.encoder).windows(
+            self._cleaned(texts), self._cleaned(questions), self.sequence_length
+        )
+        if len(windows.documents) > len(texts):
+            progress.say(f"{len(texts):,} texts are read in {len(windows.documents):,} windows; the best answer counts")
+        found = [(1.0, np.empty((0, 3)))] * len(windows.documents)
+        for document, logits in self._by_document(windows.documents, progress):
+            begins, ends = windows.begins[document], windows.ends[document]
+            found[document] = window_answers(logits[: len(begins) + 1], begins, ends, self.model.longest_answer)
+        return text_answers(windows, found, self.model.answers_none)
+
+    def _by_document(self, documents: Ragged, progress: Progress) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield each document's number and what the model says of its tokens, (tokens, outputs)."""
+        for owners, rows in self._outputs(documents, progress, None) if len(documents) else ():
+            for row, own in zip(rows, owners, strict=True):  # row: (seq, outputs)
+                begin = 0
+                for document in own[own >= 0].tolist():
+                    end = begin + int(documents.lengths[document])
+                    yield document, row[begin:end]
+                    begin = end
 
     def _outputs(
         self, documents: Ragged, progress: Progress, segments: int | None
@@ -200,7 +237,7 @@ class Bundle:
         """Raise ValueError when the files come from different bundles: the answers would be numbers without meaning."""
         if not isinstance(self.model, MODELS[self.kind]):
             raise ValueError(f"{MODEL} holds a {type(self.model).__name__}, not a {MODELS[self.kind].__name__}")
-        if self.kind != "regression" and self.model.num_classes != len(self.labels):
+        if self.kind in CLASSES and self.model.num_classes != len(self.labels):
             raise ValueError(f"{CARD} names {len(self.labels)} labels and {MODEL} answers {self.model.num_classes}")
         tokens, known = self.tokenizer.get_vocab_size(), self.model.encoder.vocabulary_size
         if tokens != known:
@@ -243,4 +280,5 @@ MODELS = {
     "multi_label": SegmentClassifier,
     "regression": SegmentRegressor,
     "tagging": TokenClassifier,
+    "question_answering": SpanClassifier,
 }

@@ -22,7 +22,8 @@ class TaskOutcome:
         candidate, baseline, champion, scratch: dict. As in metrics.json; None where a run has no such model.
         version: str. In the registry; None when it was refused.
         model: str. Name in the registry.
-        example: dict. A test row that the candidate answered right: text, label, confidence; None when there is none.
+        example: dict. A test row that the candidate answered right: text, text_pair where there is one, label,
+            confidence; None when there is none.
         forced: str. Why it was published against its verdict; None when it was not.
     """
 
@@ -58,18 +59,30 @@ def example_of(evaluation: Path) -> dict[str, Any] | None:
     """Return a test row that was answered right, with the answer: the first by hash of its id; numbers have none."""
     import pyarrow.parquet as pq
 
-    columns = ["row_id", "text", "label", "predicted", "confidence"]
+    columns = ["row_id", "text", "text_pair", "label", "predicted", "confidence"]
     rows = pq.ParquetFile(evaluation / "predictions.parquet").read(columns).to_pylist()
-    right = [row for row in rows if row["predicted"] == row["label"] and row["confidence"] is not None]
+    right = [row for row in rows if _is_right(row) and row["confidence"] is not None]
     if not right:
         return None
     row = min(right, key=lambda row: hashlib.sha256(row["row_id"].encode()).hexdigest())
     answer = row["predicted"] if isinstance(row["predicted"], str) else " ".join(row["predicted"]) or "no label"
-    return {"text": row["text"], "label": answer, "confidence": row["confidence"]}
+    pair = {"text_pair": row["text_pair"]} if row["text_pair"] else {}
+    return {"text": row["text"], **pair, "label": answer, "confidence": row["confidence"]}
+
+
+def _is_right(row: dict[str, Any]) -> bool:
+    """Return whether a row's answer is its label or, of a question, one of those that are acceptable."""
+    label = row["label"]
+    if isinstance(label, list) and label and isinstance(label[0], dict):
+        return any(span["text"] == row["predicted"] for span in label)
+    return bool(row["predicted"] == label)
 
 
 # Of these metrics, those that a kind of task has are shown of its evaluations.
-KNOWN_BY = ("accuracy", "macro_recall", "subset_accuracy", "micro_f1", "rmse", "pearson", "token_accuracy", "f1")
+KNOWN_BY = (
+    *("accuracy", "macro_recall", "subset_accuracy", "micro_f1", "rmse", "pearson", "token_accuracy", "f1"),
+    *("exact_match", "token_f1"),
+)
 # What the permanent line of a finished step shows: result key -> how it is called.
 SHOWN = {
     "validate": {"kept": "rows", "quarantined": "quarantined"},

@@ -69,7 +69,10 @@ def peek_task(tokens: Path, task: str, seed: int, rows: int) -> list[Row]:
     """Return the first rows of a task's fine-tuning; arguments as of `peek_corpus`."""
     folder = tokens / "tasks" / task
     tokenizer, sharded = load_tokenizer(tokens / "tokenizer.json"), ShardedRows(folder / "train")
-    labels = pq.read_table(folder / "train.parquet", columns=["label"])["label"]
+    table = pq.read_table(folder / "train.parquet")
+    labels = table["label"]
+    if "windows" in table.column_names:  # of a row, each a document
+        labels = labels.take(np.repeat(np.arange(len(table)), table["windows"].to_numpy()))
     packed: PackedRows = sharded.take(shuffled_rows(0, rows, len(sharded), seed))
     return [
         _row(

@@ -17,7 +17,7 @@ def answer(
     """Return what the model says of every text, or text and second text; see `pipeline.answer`.
 
     Raises:
-        SourceError: a text is empty.
+        SourceError: a text is empty, or comes without the question that the model needs.
     """
     check_texts(texts)
     from pipeline.answer import answers_of

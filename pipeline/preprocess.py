@@ -110,7 +110,12 @@ def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> Pre
     long = {name: long_texts(name, task, written, length, progress) for name, task in dealt.tasks.items()}
     tokens, capacity = assemble_corpus(plan, written, config.sequence_length)
     for name, task in dealt.tasks.items():
-        assemble_task(plan, name, task, written, config.sequence_length)
+        documents, rows_used = assemble_task(plan, name, task, written, config.sequence_length), task.rows()
+        if documents > rows_used:
+            progress.say(
+                f"{name}: {rows_used:,} rows in {documents:,} windows, since not every text fits into "
+                f"preprocess.sequence_length ({config.sequence_length}) tokens together with its question"
+            )
     aside = set_aside(plan, dealt, progress)
     result = _result(plan, dealt, tokens, capacity, aside, long)
     shutil.rmtree(plan.work)

@@ -142,7 +142,7 @@ class Golden:
         texts: list of str.
         pairs: list of str or None, or None. Second texts.
         labels: list of str. In the bundle's order.
-        answers: (items, outputs) float32. An item is a row or, of a tagger, a word of one.
+        answers: (items, outputs) float32. An item is a row or, of a tagger, a word of one; see `pipeline.reopen`.
         rows: (items,) int. Whose each is.
         unit: float. What a difference is counted in: 1 of probabilities, of numbers their spread.
     """
@@ -164,14 +164,15 @@ def _golden(predictions: Predictions, rows: int) -> Golden:
     identities = [hashlib.sha256(str(row_id).encode()).hexdigest() for row_id in predictions.rows["row_id"]]
     chosen = sorted(range(len(identities)), key=identities.__getitem__)[:rows]
     columns = [predictions.labels.index(label) for label in predictions.known]
-    told = [np.atleast_2d(predictions.answers[place]) for place in chosen]  # of a row: (its items, outputs)
+    compared = reopen.likelihoods(predictions.kind, predictions.answers)
+    told = [np.atleast_2d(compared[place]) for place in chosen]  # of a row: (its items, outputs)
     answers = np.concatenate(told).astype(np.float32)
     numbers = predictions.kind == "regression"
     return Golden(
         texts=[str(text) for text in predictions.rows["text"].iloc[chosen]],
         pairs=pairs_of(predictions.rows.iloc[chosen]),
         labels=list(predictions.known),
-        answers=answers if numbers else answers[:, columns],
+        answers=answers[:, columns] if predictions.known else answers,
         rows=np.repeat(np.arange(len(chosen)), [len(own) for own in told]),
         unit=(float(np.std(predictions.answers)) or 1.0) if numbers else 1.0,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def write_answers(bundle: Path, texts: Path, out: Path) -> None:
@@ -21,8 +22,18 @@ def write_answers(bundle: Path, texts: Path, out: Path) -> None:
 
     rows = [json.loads(line) for line in texts.read_text("utf-8").split("\n") if line]
     pairs = [row["text_pair"] for row in rows]
-    answers = Bundle.load(bundle).answer([row["text"] for row in rows], pairs if any(pairs) else None)
+    opened = Bundle.load(bundle)
+    answers = likelihoods(opened.kind, opened.answer([row["text"] for row in rows], pairs if any(pairs) else None))
     np.save(out, np.concatenate(answers) if isinstance(answers, list) else answers.reshape(len(rows), -1))
+
+
+def likelihoods(kind: str, answers: Any) -> Any:
+    """Return what two processes must agree on in a model's answers: what is as near as its logits are.
+
+    Of answers to questions that is how probable the best are, (rows, answers): which of two that are equally probable
+    comes first is decided by chance.
+    """
+    return answers[..., 2] if kind == "question_answering" else answers
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@
 | multi_label    | any of the classes    | the same, a sigmoid for each class | binary cross-entropy             |
 | regression     | a number              | the same, one number               | squared error over the variance  |
 | tagging        | a class for each word | state of the word's first piece    | cross-entropy                    |
+| question_      | a stretch of the text | each token's state: begin, end     | mean of two cross-entropies      |
+| answering      | or none               |                                    | over the tokens of the window    |
 """
 
 from __future__ import annotations
@@ -22,20 +24,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.backbones import Backbone
-from models.classifier import SegmentClassifier, SegmentRegressor, TokenClassifier
+from models.classifier import SegmentClassifier, SegmentRegressor, SpanClassifier, TokenClassifier
 from models.ngrams import NgramBag
-from models.objectives import segment_label_sets, segment_labels, segment_values
+from models.objectives import segment_label_sets, segment_labels, segment_spans, segment_values
 from pipeline.config import Finetune
+from pipeline.data.tokens.contexts import ContextEncoder, Windows
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.words import WordEncoder
 from pipeline.ngrams import make_bag
-from pipeline.training.batches import BatchShape, LabelledBatches, TaggedBatches
+from pipeline.training.batches import AnswerBatches, BatchShape, LabelledBatches, TaggedBatches
 from pipeline.training.steppers import Objective
 from pipeline.training.watch.evaluation import Metric
-from pipeline.tuning.metrics import MACRO_F1, MICRO_F1, R2, tag_f1
+from pipeline.tuning.metrics import MACRO_F1, MICRO_F1, R2, SPAN_F1, tag_f1
 
 
 class LabelledTask(ABC):
@@ -213,6 +216,48 @@ class TaggingTask(LabelledTask):
         return Ragged(tags, encoded.documents.offsets)
 
 
+class QuestionAnsweringTask(LabelledTask):
+    """A stretch of each text, or none of it; what is learned from are the windows of the texts."""
+
+    def __init__(self, tokens: Path, name: str) -> None:
+        super().__init__(tokens, name)
+        self.windows = {split: self._windows(split) for split in self.splits}
+
+    def batches(self, split: str, shape: BatchShape, seed: int) -> AnswerBatches:
+        """Return the batches of a split."""
+        candidates = self.windows[split].candidates()
+        return AnswerBatches(self.splits[split], self.answers(split), self.segments, shape, seed, candidates)
+
+    def answers(self, split: str) -> np.ndarray:
+        """Return the first and the last token of each window's answer, (windows, 2) int32; 0 for none, -1 untaught."""
+        return self.windows[split].targets(self._places(split))
+
+    def model(self, encoder: Backbone, config: Finetune) -> keras.Model:
+        """Return the model, not built; an answer may be as long as the longest that it learns from."""
+        targets = self.answers("train")
+        longest = int((targets[:, 1] - targets[:, 0]).max()) + 1
+        return SpanClassifier(encoder, longest, not all(self._places("train")), config.dropout)
+
+    def objective(self, config: Finetune) -> Objective:  # noqa: ARG002 (nothing of it is about spans)
+        """Return the mean cross-entropy of begin and end."""
+        return segment_spans
+
+    @property
+    def metric(self) -> Metric:
+        """F1 of the tokens of the answers, window by window."""
+        return SPAN_F1
+
+    def _windows(self, split: str) -> Windows:
+        encoder = ContextEncoder(TextEncoder(load_tokenizer(self.tokens / "tokenizer.json")))
+        texts, questions = self.column(split, "text"), self.column(split, "text_pair")
+        return encoder.windows(texts, questions, self.splits[split].sequence_length)
+
+    def _places(self, split: str) -> list[list[tuple[int, int]]]:
+        """Return begin and end of each text's acceptable answers, in characters."""
+        rows = self.column(split).to_pylist()
+        return [[(span["start"], span["start"] + len(span["text"])) for span in spans] for spans in rows]
+
+
 def _cross_entropy(config: Finetune) -> Objective:
     return partial(
         segment_labels,
@@ -227,4 +272,5 @@ KINDS: dict[str, type[LabelledTask]] = {
     "multi_label": MultiLabelTask,
     "regression": RegressionTask,
     "tagging": TaggingTask,
+    "question_answering": QuestionAnsweringTask,
 }

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from models.backbones import Decoder, Encoder, EncoderDecoder
-from models.classifier import SegmentClassifier, SegmentRegressor, TokenClassifier
+from models.classifier import SegmentClassifier, SegmentRegressor, SpanClassifier, TokenClassifier
 from models.language_models import CausalLanguageModel, MaskedLanguageModel, SpanLanguageModel
 from models.objectives import token_prediction
 from models.packed import PackedModel
@@ -48,6 +48,10 @@ def make_regressor(seed: int = 0, **options: Any) -> SegmentRegressor:
 
 def make_tagger(seed: int = 0) -> TokenClassifier:
     return randomise(TokenClassifier(make_encoder(num_layers=2), 3), seed)
+
+
+def make_reader(seed: int = 0) -> SpanClassifier:
+    return randomise(SpanClassifier(make_encoder(num_layers=2), longest_answer=4, answers_none=True), seed)
 
 
 def make_masked_model(seed: int = 0, dropout: float = 0.0) -> MaskedLanguageModel:

@@ -31,12 +31,13 @@ def predict(
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="K", help="How many labels to show, most likely first.")] = 3,
     pair: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Second text of every text, for models of text pairs.")
+        str | None,
+        typer.Option(metavar="TEXT", help="Second text of every text, for models of text pairs; the question."),
     ] = None,
     file: Annotated[Path | None, typer.Option(metavar="PATH", help="UTF-8 file with one text a line.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
-    """Answer texts with a published model: a class, classes, a number, or a tag for each word.
+    """Answer texts with a published model: a class, classes, a number, a tag for each word, or an answer.
 
     Example: tradewind predict "Fracture of left wrist" --model icd10-chapter
     """
@@ -62,6 +63,8 @@ def _lines(said: dict[str, Any]) -> list[str]:
     """Return an answer for a person to read."""
     if "value" in said:
         return [f"  {said['value']:.4g}"]
+    if "answer" in said:
+        return _columns((one["answer"] or "no answer in the text", "", one["confidence"]) for one in said["top"])
     if "words" in said:
         return _columns((word["word"], word["tag"], word["confidence"]) for word in said["words"])
     chosen = [f"  {', '.join(said['labels']) or 'none of the labels'}"] if "labels" in said else []

@@ -63,9 +63,11 @@ def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
         facts.add("" if number else "verdict", reason)
     if task.example:
         text, label, confidence = (task.example[key] for key in ("text", "label", "confidence"))
-        facts.add("example", f"{text} → {label}  ({float(confidence):.0%})")
+        pair = task.example.get("text_pair")
+        facts.add("example", f"{' | '.join(filter(None, (text, pair)))} → {label}  ({float(confidence):.0%})")
         if task.version:
-            facts.add("", f"tradewind predict --model {task.model} {quote(str(text))}", style="cyan")
+            second = f" --pair {quote(str(pair))}" if pair else ""
+            facts.add("", f"tradewind predict --model {task.model} {quote(str(text))}{second}", style="cyan")
     console.print(facts.table)
 
 

@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 
-Kind = Literal["classification", "multi_label", "regression", "tagging"]
+Kind = Literal["classification", "multi_label", "regression", "tagging", "question_answering"]
 
 
 class Data(Section):
@@ -81,8 +81,9 @@ class TaskData(Section):
     source: str = Field(description="name of one of data.sources")
     kind: Kind = Field(
         "classification",
-        description="what the answer is: one class; any number of classes (multi_label); a number (regression); or a "
-        "tag for each word (tagging)",
+        description="what the answer is: one class; any number of classes (multi_label); a number (regression); a tag "
+        "for each word (tagging); or a stretch of the text that answers a question, the second text "
+        "(question_answering)",
     )
     label: str = Field("label", description="column that holds the answer")
     separator: str = Field(
@@ -101,6 +102,8 @@ class TaskData(Section):
 
     @model_validator(mode="after")
     def _keys_fit_the_kind(self) -> TaskData:
+        if self.kind == "question_answering" and self.labels is not None:
+            raise ValueError("kind is question_answering, whose answers are stretches of the text; remove labels")
         if self.kind == "regression" and self.labels is not None:
             raise ValueError("kind is regression, whose answers are numbers; remove labels, or check the column with "
                              "data.checks.columns.<source>.<column>: {min: ..., max: ...}")  # fmt: skip
@@ -175,6 +178,23 @@ class Recipe(Section):
         for name, task in self.tasks.items():
             if task.data.source not in self.data.sources:
                 raise ValueError(f"tasks.{name}.data.source is {task.data.source!r}; data.sources has: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _questions_are_read(self) -> Recipe:
+        for name, task in self.tasks.items():
+            if task.data.kind != "question_answering":
+                continue
+            if getattr(self.data.sources[task.data.source], "text_pair", None) is None:
+                raise ValueError(
+                    f"tasks.{name}.data.kind is question_answering, which needs a question beside each text; name its "
+                    f"column with data.sources.{task.data.source}.text_pair"
+                )
+            if self.model.architecture == "decoder":
+                raise ValueError(
+                    f"tasks.{name}.data.kind is question_answering, and a decoder reads the text before it knows the "
+                    "question; set model.architecture to encoder"
+                )
         return self
 
     @model_validator(mode="after")

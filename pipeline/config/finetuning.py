@@ -76,9 +76,9 @@ class Finetune(Optimization):
                 raise ValueError(f"finetune.{key} is for {' and '.join(kinds)}, and kind is {kind}; remove it")
         if self.method == "feature_extraction" and self.ngrams:
             raise ValueError("finetune.ngrams reads tokens, which method feature_extraction does not keep; remove one")
-        if self.method == "feature_extraction" and kind == "tagging":
+        if self.method == "feature_extraction" and kind in ("tagging", "question_answering"):
             raise ValueError(
-                "finetune.method feature_extraction keeps one feature a text, and tagging needs one a word; set method "
+                f"finetune.method feature_extraction keeps one feature a text, and {kind} needs one a word; set method "
                 "to partial with trainable_layers: 1, or to lora"
             )
 

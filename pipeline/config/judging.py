@@ -33,6 +33,11 @@ Metric = Literal[
     "precision",
     "recall",
     "token_accuracy",
+    "exact_match",
+    "token_f1",
+    "answerable_exact_match",
+    "answerable_token_f1",
+    "unanswerable_accuracy",
 ]
 Consequence = Literal["critical", "review", "warning", "off"]
 Positive = Annotated[float, Field(gt=0)]

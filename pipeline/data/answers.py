@@ -1,9 +1,10 @@
 """What the label column of a task holds, by the kind of the task, as typed values and with what is wrong about them.
 
-classification   a class                            string
-multi_label      classes, any number of them        list of string, sorted
-regression       a number                           double
-tagging          a tag for each word of the text    list of string; the words are those between the text's blanks
+classification      a class                            string
+multi_label         classes, any number of them        list of string, sorted
+regression          a number                           double
+tagging             a tag for each word of the text    list of string; the words are those between the text's blanks
+question_answering  acceptable stretches of the text   list of {text, start}; see `pipeline.data.spans`
 
 Several values in one cell are a JSON list, or stand between the task's `separator` (tags: between blanks).
 """
@@ -13,25 +14,33 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import TaskData
+from pipeline.data.spans import SPANS, Span, absent, read_spans
 
 TYPES = {
     "classification": pa.string(),
     "multi_label": pa.list_(pa.string()),
     "regression": pa.float64(),
     "tagging": pa.list_(pa.string()),
+    "question_answering": SPANS,
 }
+# Kinds whose answers are classes, and those whose answers say something of each place in the text.
+CLASSES = frozenset({"classification", "multi_label", "tagging"})
+PLACED = frozenset({"tagging", "question_answering"})
+ANSWER, NO_ANSWER = "answer", "no answer"
 SHOWN = 60
 
 
 def parse(data: TaskData, labels: pa.Array) -> pa.Array:
     """Return the typed answers of a label column, (rows,) string; null where there is none, or none that can be read.
 
-    An empty cell of `multi_label` is no class at all, and so an answer.
+    An empty cell of `multi_label` is no class at all, and so an answer; of `question_answering` it is that there is
+    none in the text. Where an answer starts is what its cell says; `pipeline.data.spans.located` finds it.
     """
     if data.kind == "classification":
         return pc.if_else(pc.equal(pc.utf8_trim_whitespace(labels), ""), None, labels)
@@ -39,11 +48,18 @@ def parse(data: TaskData, labels: pa.Array) -> pa.Array:
     return pa.array([None if isinstance(value, Fault) else value for value in values], TYPES[data.kind])
 
 
-def faults(data: TaskData, labels: pa.Array, texts: pa.Array) -> pa.Array:
-    """Return why each row's answer cannot be used, (rows,) string; null where it can."""
+def faults(data: TaskData, labels: pa.Array, texts: pa.Array, pairs: pa.Array | None = None) -> pa.Array:
+    """Return why each row's answer cannot be used, (rows,) string; null where it can.
+
+    The second texts, `pairs`, are questions where the kind has some; None: they are not looked at.
+    """
     if data.kind == "classification":
         blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(labels, "")), "")
         return pc.if_else(blank, _missing(data), pa.scalar(None, pa.string()))
+    if data.kind == "question_answering":
+        asked = [True] * len(labels) if pairs is None else [bool((pair or "").strip()) for pair in pairs.to_pylist()]
+        rows = zip(labels.to_pylist(), texts.to_pylist(), asked, strict=True)
+        return pa.array([_span_fault(*row) for row in rows], pa.string())
     found: list[str | None] = []
     for cell, text in zip(labels.to_pylist(), texts.to_pylist(), strict=True):
         value = _read(data, cell)
@@ -64,10 +80,17 @@ def words_of(text: str | None) -> list[str]:
 
 
 def classes_of(answers: pa.Array) -> pa.Array:
-    """Return every class or tag in typed answers, one after the other, (n,) string; of numbers none."""
-    if pa.types.is_list(answers.type):
-        return answers.flatten()
-    return answers if pa.types.is_string(answers.type) else pa.array([], pa.string())
+    """Return every class or tag in typed answers, one after the other, (n,) string; of other answers none."""
+    values = answers.flatten() if pa.types.is_list(answers.type) else answers
+    return values if pa.types.is_string(values.type) else pa.array([], pa.string())
+
+
+def counted(data: TaskData, labels: pa.Array) -> pa.Array:
+    """Return what statistics count of a label column: the answers, or whether there is one in the text."""
+    answers = parse(data, labels)
+    if data.kind != "question_answering":
+        return answers
+    return pc.if_else(pc.equal(pc.list_value_length(answers), 0), NO_ANSWER, ANSWER)
 
 
 class Fault:
@@ -77,7 +100,10 @@ class Fault:
         self.reason = reason
 
 
-def _read(data: TaskData, cell: str | None) -> str | float | list[str] | Fault:
+def _read(data: TaskData, cell: str | None) -> Any:
+    """Return the answer of a cell, or its Fault."""
+    if data.kind == "question_answering":
+        return _spans(cell)
     blank = cell is None or not cell.strip()
     if data.kind == "multi_label":
         return [] if blank else _several(cell or "", data.separator)
@@ -89,6 +115,20 @@ def _read(data: TaskData, cell: str | None) -> str | float | list[str] | Fault:
     if data.kind == "regression":
         return _number(cell, data.label)
     return cell
+
+
+def _span_fault(cell: str | None, text: str | None, asked: bool) -> str | None:
+    if not asked:
+        return "no question: the second text is empty"
+    spans = _spans(cell)
+    return spans.reason if isinstance(spans, Fault) else absent(spans, text or "")
+
+
+def _spans(cell: str | None) -> list[Span] | Fault:
+    try:
+        return read_spans(cell)
+    except ValueError as error:
+        return Fault(f"answers cannot be read: {error}, in {_cut(cell or '')}")
 
 
 def _missing(data: TaskData) -> str:

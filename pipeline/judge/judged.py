@@ -77,6 +77,7 @@ def details(artifacts: Artifacts, name: str) -> Values:
         "classes": classes(metrics) if answers.get("per_class") else None,
         "scatter": scatter(folders["candidate"], answers) if answers["kind"] == "regression" else None,
         "thresholds": answers.get("thresholds", {}),
+        "answered": {name: answers[name] for name in ("answerable", "answered") if name in answers},
     }
 
 
@@ -149,7 +150,7 @@ def _drawn(cells: Sequence[Values], metric: str) -> list[Whisker | None]:
 
 def wrong(answers: Values) -> int | None:
     """Return how many rows are answered wrongly; None for kinds where that is no question."""
-    share = answers.get("accuracy", answers.get("subset_accuracy"))
+    share = next((answers[name] for name in ("accuracy", "subset_accuracy", "exact_match") if name in answers), None)
     return None if share is None else round((1 - share) * answers["rows"])
 
 

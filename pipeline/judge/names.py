@@ -15,11 +15,27 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     ),
     "regression": ("rmse", "mse", "mae", "r2", "pearson", "spearman"),
     "tagging": ("f1", "precision", "recall", "macro_precision", "macro_recall", "macro_f1", "token_accuracy"),
+    "question_answering": (
+        *("exact_match", "token_f1"),
+        *("answerable_exact_match", "answerable_token_f1", "unanswerable_accuracy"),
+    ),
 }
 # What a kind is compared by where the recipe names no metric.
-MAIN = {"classification": "macro_f1", "multi_label": "micro_f1", "regression": "rmse", "tagging": "f1"}
+MAIN = {
+    "classification": "macro_f1",
+    "multi_label": "micro_f1",
+    "regression": "rmse",
+    "tagging": "f1",
+    "question_answering": "token_f1",
+}
 # What must be better than the majority answer where the recipe declares no threshold.
-PLAIN = {"classification": "accuracy", "multi_label": "micro_f1", "regression": "rmse", "tagging": "token_accuracy"}
+PLAIN = {
+    "classification": "accuracy",
+    "multi_label": "micro_f1",
+    "regression": "rmse",
+    "tagging": "token_accuracy",
+    "question_answering": "exact_match",
+}
 SMALLER_IS_BETTER = frozenset({"log_loss", "calibration_error", "rmse", "mse", "mae"})
 # Kinds whose answers depend on something chosen on the validation rows.
 TUNED = frozenset({"multi_label"})
@@ -44,6 +60,11 @@ SPOKEN = {
     "recall": "span recall",
     "token_accuracy": "word accuracy",
     "subset_accuracy": "subset accuracy",
+    "exact_match": "exact match",
+    "token_f1": "token F1",
+    "answerable_exact_match": "exact match of answerable questions",
+    "answerable_token_f1": "token F1 of answerable questions",
+    "unanswerable_accuracy": "accuracy on unanswerable questions",
 }
 
 

@@ -20,6 +20,7 @@ PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.json"
 NAMED = 5
 CONTRACT = ("row_id", "text", "text_pair", "label", "group", "words")
+ANSWERS = ("probabilities", "candidates")  # the column that holds `Predictions.answers`
 # Columns of predictions.parquet that say which slice a row belongs to start with this.
 SLICE = "slice."
 
@@ -98,7 +99,7 @@ def write_predictions(
     columns = {"row_id": text.pop("row_id"), "text": text.pop("text")}
     table = {name: pa.array(values, pa.string()) for name, values in columns.items()}
     for name, arrow in kind.COLUMNS.items():
-        values = list(predictions.answers) if name == "probabilities" else rows[name].tolist() if name in rows else None
+        values = list(predictions.answers) if name in ANSWERS else rows[name].tolist() if name in rows else None
         if values is not None:
             table[name] = pa.array(_plain(values), arrow, from_pandas=True)
     table |= {name: pa.array(values, pa.string()) for name, values in text.items()}
@@ -148,13 +149,14 @@ def read_predictions(folder: Path) -> Predictions:
     metrics = read_metrics(folder)
     rows = frame_of(pq.read_table(folder / PREDICTIONS))
     answers: Any
-    if "probabilities" not in rows:
+    column = next((name for name in ANSWERS if name in rows), None)
+    if column is None:
         answers = rows["predicted"].to_numpy(np.float32)
     elif metrics["kind"] == "tagging":
         width = len(metrics["labels"])
-        answers = [np.array(row, np.float32).reshape(-1, width) for row in rows.pop("probabilities")]
+        answers = [np.array(row, np.float32).reshape(-1, width) for row in rows.pop(column)]
     else:
-        answers = np.array(rows.pop("probabilities").tolist(), dtype=np.float32)  # (rows, labels)
+        answers = np.array(rows.pop(column).tolist(), dtype=np.float32)  # (rows, labels) or (rows, answers, 3)
     labels, known = tuple(metrics["labels"]), tuple(metrics["known_labels"])
     return Predictions(metrics["kind"], rows, labels, answers, known, metrics.get("thresholds", {}))
 

@@ -76,6 +76,8 @@ def with_slices(kind: str, rows: pd.DataFrame, train: pd.DataFrame, config: Eval
     for column in config.slices:
         sliced[f"{SLICE}{column}"] = _values(rows[column])
     sliced[f"{SLICE}length"] = _lengths(rows, config.lengths)
+    if kind == "question_answering":
+        sliced[f"{SLICE}question"] = ["answerable" if label else "unanswerable" for label in rows["label"]]
     if kind in ("classification", "multi_label"):
         sliced[f"{SLICE}labels"] = _rarity(rows["label"], train["label"], config.rare_rows)
     return sliced

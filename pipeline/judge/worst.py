@@ -50,6 +50,9 @@ def write_errors(out: Path, predictions: Predictions) -> dict[str, Any]:
 def _row(predictions: Predictions, place: int) -> dict[str, Any]:
     row = predictions.rows.iloc[place]
     text, pair = str(row["text"]), row["text_pair"]
+    if predictions.kind == "question_answering":
+        truth = next((span["start"] for span in row["label"]), 0)
+        text, pair = str(pair), around(text, row["start"] if row["predicted"] else truth)
     whole = f"{text} | {pair}" if isinstance(pair, str) else text
     return {
         "row_id": str(row["row_id"]),
@@ -59,10 +62,20 @@ def _row(predictions: Predictions, place: int) -> dict[str, Any]:
     }
 
 
+def around(text: str, place: int) -> str:
+    """Return the part of a text that a place of interest is in."""
+    start = max(0, place - TEXT // 3)
+    end = start + TEXT * 2 // 3
+    return f"{'… ' if start else ''}{text[start:end].strip()}{' …' if end < len(text) else ''}"
+
+
 def spell(kind: str, answer: Any, words: Any = None) -> str:
     """Return an answer as a person reads it."""
     if kind == "regression":
         return f"{answer:.4g}"
+    if kind == "question_answering":
+        acceptable = [answer] if isinstance(answer, str) else [span["text"] for span in answer]
+        return " / ".join(filter(None, dict.fromkeys(acceptable))) or "no answer"
     if kind == "multi_label":
         return ", ".join(answer) or "no label"
     if kind == "tagging":

@@ -9,11 +9,10 @@ from pathlib import Path
 import yaml
 
 from pipeline.errors import PublishError
-from pipeline.registry.signature import signature_of
+from pipeline.registry.signature import example_of, signature_of
 
 PYFUNC = Path(__file__).with_name("pyfunc.py")
 CODE = PYFUNC.parents[2]
-EXAMPLE = "Fracture of left wrist"
 
 
 def write_model(folder: Path, export: Path, run_id: str, model_id: str) -> None:
@@ -30,7 +29,7 @@ def write_model(folder: Path, export: Path, run_id: str, model_id: str) -> None:
         code_paths=[str(CODE / "pipeline"), str(CODE / "models")],
         pip_requirements=requirements,
         signature=signature_of(export),
-        input_example=[EXAMPLE],
+        input_example=example_of(export),
         mlflow_model=Model(run_id=run_id, model_id=model_id),
     )
 

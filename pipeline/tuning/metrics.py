@@ -36,6 +36,12 @@ def _r2(counts: np.ndarray) -> float:
     return float(1 - error / variation) if variation > 0 else -float(error)
 
 
+def _mean(counts: np.ndarray) -> float:
+    total, weight = counts
+    return float(ratio(total, weight))
+
+
 R2 = Metric("r2", _r2)
 MACRO_F1 = Metric("macro_f1", _macro_f1)
 MICRO_F1 = Metric("micro_f1", _micro_f1)
+SPAN_F1 = Metric("span_f1", _mean)  # of the `counts` of `segment_spans`

@@ -7,6 +7,7 @@ from tiny_models import (
     make_classifier,
     make_decoder,
     make_encoder,
+    make_reader,
     make_regressor,
     make_tagger,
     packed_rows,
@@ -21,7 +22,7 @@ def make_decoder_classifier(seed: int = 0) -> SegmentClassifier:
 
 
 MAKERS = {"encoder": make_classifier, "decoder": make_decoder_classifier}
-HEADS = {"regressor": make_regressor, "tagger": make_tagger}
+HEADS = {"regressor": make_regressor, "tagger": make_tagger, "reader": make_reader}
 
 
 @pytest.fixture(scope="module", params=MAKERS.values(), ids=MAKERS)

@@ -63,6 +63,21 @@ def tagged(true: Sequence[list[str]], answers: Sequence[list[str]], tags: Sequen
     return predict("tagging", rows_of(true, words=words), tuple(tags), table)
 
 
+def found(true: Sequence[Sequence[str]], answers: Sequence[str], confidence: float = 0.7) -> Predictions:
+    """Return questions with these acceptable answers; the text of each is its answers and this one."""
+    texts = [" ".join([given, *own]).strip() or "nothing" for own, given in zip(true, answers, strict=True)]
+    places = [[text.rindex(one) for one in own] for own, text in zip(true, texts, strict=True)]
+    label = [
+        [{"text": one, "start": place} for one, place in zip(own, starts, strict=True)]
+        for own, starts in zip(true, places, strict=True)
+    ]
+    table = np.zeros((len(texts), 3, 3), np.float32)
+    table[:, :, :2] = -1
+    for row, given in zip(table, answers, strict=True):
+        row[1 if given else 0] = [0, len(given), confidence] if given else [-1, -1, confidence]
+    return predict("question_answering", rows_of(label).assign(text=texts, text_pair="what colour"), (), table)
+
+
 def random_case(kind: str, rows: int, seed: int) -> Predictions:
     """Return a model of some skill on random rows: equal seeds give equal truth whatever the skill."""
     random = np.random.default_rng(seed)
@@ -76,6 +91,15 @@ def random_case(kind: str, rows: int, seed: int) -> Predictions:
     if kind == "regression":
         truth = 1000 + random.normal(size=rows)
         return numbered(list(truth), list(truth + random.normal(size=rows)))
+    if kind == "question_answering":
+        truth = [
+            [str(one) for one in random.choice(["dark red", "a fish", "42"], random.integers(3))] for _ in range(rows)
+        ]
+        guesses = [str(one) for one in random.choice(["red", "fish", "42", ""], rows)]
+        answers = [
+            (one or [""])[0] if random.random() < 0.5 else other for one, other in zip(truth, guesses, strict=True)
+        ]
+        return found(truth, answers)
     truth = [[str(tag) for tag in random.choice(TAGS, random.integers(1, 9))] for _ in range(rows)]
     answers = [[tag if random.random() < 0.8 else str(random.choice(TAGS)) for tag in row] for row in truth]
     return tagged(truth, answers)

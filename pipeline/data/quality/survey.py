@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import Checks, FilesSource, Source, TaskData
-from pipeline.data.answers import faults, parse
+from pipeline.data.answers import counted, faults
 from pipeline.data.quality import checks as builtin
 from pipeline.data.quality import verdicts
 from pipeline.data.quality.checks import REPEATS, Check
@@ -66,13 +66,15 @@ class TaskRows:
         labels = self.labels_of(table)
         if self.data.kind == "classification":
             return pa.table({"label": labels}).to_pandas()
-        return pa.table({builtin.ANSWER_FAULT: faults(self.data, labels, table["text"].combine_chunks())}).to_pandas()
+        texts = table["text"].combine_chunks()
+        pairs = table["text_pair"].combine_chunks() if "text_pair" in table.column_names else None
+        return pa.table({builtin.ANSWER_FAULT: faults(self.data, labels, texts, pairs)}).to_pandas()
 
     def keep(self, chunk: Chunk, table: pa.Table) -> None:
         """Count the answers of the rows that the task uses, all of which are sound."""
         used = self.uses(table)
         labels = self.labels_of(table.filter(pa.array(used)))
-        self.labels.add(chunk.hashes[used], labels, parse(self.data, labels))
+        self.labels.add(chunk.hashes[used], labels, counted(self.data, labels))
 
 
 class Survey:

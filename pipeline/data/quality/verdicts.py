@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Severity
+from pipeline.data.answers import ANSWER
 from pipeline.data.quality.checks import Judge, share, told_share
 from pipeline.data.quality.figures.profile import Profile, kinds, ranked
 from pipeline.data.quality.figures.spool import group_starts
@@ -120,6 +121,8 @@ def _conclude_task(survey: Survey, task: TaskRows) -> dict[str, Any]:
     judge = Judge(survey.checks)
     if task.data.kind == "regression":
         _judge_numbers(task, judge)
+    elif task.data.kind == "question_answering":
+        _judge_spans(task, judge, figures)
     else:
         _judge_labels(task, judge, figures)
     if survey.kept:
@@ -133,6 +136,15 @@ def _judge_numbers(task: TaskRows, judge: Judge) -> None:
         "at least two labels", len(numbers), f"{numbers[0]:g} in every row" if numbers else "no number",
         "numbers that differ", f"check tasks.{task.name}.data.label and .where: there is nothing to learn from one "
         "number", least=2,
+    )  # fmt: skip
+
+
+def _judge_spans(task: TaskRows, judge: Judge, figures: dict[str, Any]) -> None:
+    answered = figures["labels"].get(ANSWER, 0)
+    judge.add(
+        "some answers", answered, f"{answered:,} of {task.labels.rows:,} questions have an answer in their text",
+        "at least one", f"check tasks.{task.name}.data.label: its column is empty in every row", least=1,
+        severity="critical",
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.data.answers import faults
+from pipeline.data.answers import CLASSES, faults
 from pipeline.data.stages.blocks import Plan
 from pipeline.data.stages.deal import UNSEEN, UNUSABLE, Deal, TaskRows
 from pipeline.data.text.splits import SPLITS, TEST, TRAIN
@@ -39,21 +39,27 @@ def assemble_corpus(plan: Plan, written: Sequence[dict[str, Any]], sequence_leng
 
 def assemble_task(
     plan: Plan, name: str, task: TaskRows, written: Sequence[dict[str, Any]], sequence_length: int
-) -> None:
-    """Write a task's labels, its rows as text, and the indexes of its packed rows, whose documents are these rows."""
+) -> int:
+    """Write a task's labels, its rows as text, and the indexes of its packed rows; return how many documents they hold.
+
+    The documents are the rows, in order; of question_answering the windows of the rows.
+    """
     folder = plan.out / "tasks" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "labels.json").write_text(json.dumps(task.trained(), indent=2, ensure_ascii=False), encoding="utf-8")
     tokenizer = Hasher().sha256(plan.out / "tokenizer.json")
+    documents = 0
     for split in SPLITS:
         shards, first = [], 0
         for block in written:
             shards += [
                 replace(Shard(**shard), first_document=first) for shard in block["tasks"].get(name, {}).get(split, ())
             ]
-            first += block["rows"].get(f"{name}/{split}", 0)
+            first += block["documents"].get(f"{name}/{split}", 0)
         write_index(shards, folder / split, sequence_length, tokenizer)
         _merge(plan, sorted((plan.work / "parts" / name / split).glob("*.parquet")), folder / f"{split}.parquet")
+        documents += first
+    return documents
 
 
 def long_texts(
@@ -101,7 +107,11 @@ def set_aside(plan: Plan, dealt: Deal, progress: Progress) -> Counter[str]:
                     unseen = f"label {row[task.data.label]!r} is in the {split} split but in no training row"
                     entry = {"row_id": row["row_id"], "task": name, "reason": reason or unseen, "text": row["text"]}
                     file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-                    causes["cleaning changed their words" if reason else "no training row has their label"] += 1
+                    causes[
+                        "cleaning changed the words that their label is of"
+                        if reason
+                        else "no training row has their label"
+                    ] += 1
                 counts[name] += len(rows)
     for cause, number in causes.items():
         progress.say(f"{number} rows set aside because {cause}: {path}")
@@ -117,10 +127,15 @@ def check_splits(name: str, task: TaskRows, progress: Progress) -> None:
     """
     trained, counts = task.trained(), task.counts()
     at_fault = f"Check tasks.{name}.data.label and .where, or add data"
-    if task.data.kind != "regression" and len(trained) < 2:
+    if task.data.kind in CLASSES and len(trained) < 2:
         raise ValidationFailed(
             f"task {name!r} has {len(trained)} label in its training rows ({', '.join(trained) or 'none'}); "
             f"a classifier needs at least two. {at_fault}"
+        )
+    if task.data.kind == "question_answering" and not task.answered():
+        raise ValidationFailed(
+            f"task {name!r} has no answer in its training rows; expected some questions that their text answers. Check "
+            f"tasks.{name}.data.label, or set another preprocess.split.salt"
         )
     if empty := [split for split in SPLITS if not counts[split]]:
         raise ValidationFailed(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config import Preprocess, Split, TaskData
-from pipeline.data.answers import classes_of, faults, parse
+from pipeline.data.answers import CLASSES, PLACED, classes_of, faults, parse
 from pipeline.data.stages.blocks import Block, Plan
 from pipeline.data.text.duplicates import first_of_equal
 from pipeline.data.text.splits import SPLITS, TEST, TRAIN, assign_at
@@ -55,22 +55,26 @@ class TaskRows:
     conflicts: int = 0
 
     def trained(self) -> list[str]:
-        """Return the classes or tags that training rows carry, sorted; of numbers none."""
+        """Return the classes or tags that training rows carry, sorted; of other kinds none."""
         return self.classes(TRAIN)
 
     def classes(self, split: int) -> list[str]:
-        """Return the classes or tags that the rows of a split carry, sorted; of numbers none."""
-        return sorted(pc.unique(classes_of(self.answers(split))).to_pylist())
+        """Return the classes or tags that the rows of a split carry, sorted; of other kinds none."""
+        return sorted(pc.unique(classes_of(self.answers(split))).to_pylist()) if self.data.kind in CLASSES else []
 
     def answers(self, split: int) -> pa.Array:
         """Return the answers of a split, typed, each at least once and fewer times than there are rows."""
         return self._parsed([self.labels[code] for code in np.unique(self.codes[self.splits == split])])
 
+    def answered(self) -> bool:
+        """Return whether a training row of question_answering has an answer."""
+        return len(self.answers(TRAIN).flatten()) > 0
+
     def answerable(self) -> np.ndarray:
         """Return which rows have an answer that can be learned, (rows,) bool: each class of it is a training row's."""
-        answers = self._parsed(self.labels)
-        if pa.types.is_floating(answers.type):
+        if self.data.kind not in CLASSES:
             return self.codes >= 0
+        answers = self._parsed(self.labels)
         unknown = pc.invert(pc.is_in(classes_of(answers), pa.array(self.trained(), pa.string())))
         counted = np.concatenate([[0], np.cumsum(unknown.to_numpy(zero_copy_only=False))])
         sizes = pc.fill_null(pc.list_value_length(answers), 0) if pa.types.is_list(answers.type) else None
@@ -80,6 +84,10 @@ class TaskRows:
 
     def _parsed(self, labels: list[str]) -> pa.Array:
         return parse(self.data, pa.array(labels, pa.string()))
+
+    def rows(self) -> int:
+        """Return how many rows are used."""
+        return int((self.splits >= TRAIN).sum())
 
     def counts(self) -> dict[str, int]:
         """Return how many rows each split has, and of what else there is how many."""
@@ -241,7 +249,7 @@ def _task_rows(plan: Plan, dealt: Deal, data: TaskData) -> TaskRows:
         codes = np.array(known, np.int32)[coded.indices.to_numpy(zero_copy_only=False)[mask].astype(np.int64)]
         dealt.of(task.codes, block)[mask] = codes
         dealt.of(task.splits, block)[mask] = dealt.of(dealt.splits, block)[mask]
-        if data.kind == "tagging":
+        if data.kind in PLACED:
             lost = pc.and_(chosen, pc.invert(sound)).to_numpy(zero_copy_only=False)
             dealt.of(task.splits, block)[lost] = UNUSABLE
     if not (task.codes >= 0).any():

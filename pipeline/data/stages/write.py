@@ -2,7 +2,8 @@
 
 corpus/<split>/NNNNN-NNN.*.npy, tasks/<task>/<split>/NNNNN-NNN.*.npy    in the artifact
 removed/NNNNN.parquet                                                   in the artifact: row_id, rule
-work/parts/<task>/<split>/NNNNN.parquet                                 row_id, text, text_pair, label, group
+work/parts/<task>/<split>/NNNNN.parquet                                 row_id, text, text_pair, label, group; of
+                                                                        question_answering windows, of tagging words
 work/written/NNNNN.json                                                 what the index needs to know
 """
 
@@ -21,9 +22,11 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Preprocess, TaskData
 from pipeline.data.answers import parse, words_of
+from pipeline.data.spans import located
 from pipeline.data.stages.blocks import Block, Plan
 from pipeline.data.stages.deal import REMOVED
 from pipeline.data.text.splits import SPLITS, TRAIN, VALIDATION
+from pipeline.data.tokens.contexts import ContextEncoder
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.packing import cut, pack
 from pipeline.data.tokens.ragged import Ragged
@@ -50,13 +53,18 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
     needed = np.flatnonzero((corpus >= TRAIN) | (tasks >= TRAIN).any(axis=0))
     documents = _Documents(encoder, table, needed)
     packing = _Packing(config, (seed, block.number), encoder.vocabulary.pad, block)
-    written: dict[str, Any] = {"corpus": {}, "corpus_bytes": {}, "tasks": {}, "rows": {}, "long": {}}
+    written: dict[str, Any] = {
+        "corpus": {},
+        "corpus_bytes": {},
+        "tasks": {},
+        "documents": {},
+        "long": {},
+    }
     for split in (TRAIN, VALIDATION):
         rows = np.flatnonzero(corpus == split)
         pieces = cut(documents.whole(rows), config.sequence_length)
         written["corpus"][SPLITS[split]] = packing.write(pieces, plan.out / "corpus" / SPLITS[split])
         written["corpus_bytes"][SPLITS[split]] = documents.text_bytes(rows)
-        written["rows"][SPLITS[split]] = len(rows)
     # A cap on segments keeps the classifier's pooling matrix small when texts are very short.
     segments = max(1, config.sequence_length // 4)
     for (name, data), fates in zip(plan.tasks.items(), tasks, strict=True):
@@ -65,11 +73,15 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
         shards = written["tasks"][name] = {}
         for split, split_name in enumerate(SPLITS):
             rows = np.flatnonzero(fates == split)
-            _write_part(table, rows, data, plan.work / "parts" / name / split_name / f"{block.name}.parquet")
             learned = documents.of_task(data, rows, config.sequence_length)
+            part = _part(table.take(rows), data, learned.windows)
+            path = plan.work / "parts" / name / split_name / f"{block.name}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(part, path)
             folder = plan.out / "tasks" / name / split_name
             shards[split_name] = packing.write(learned.documents, folder, segments, learned.owners)
-            written["rows"][f"{name}/{split_name}"] = len(rows)
+            numbered = len(learned.documents) if learned.owners is None else len(rows)
+            written["documents"][f"{name}/{split_name}"] = numbered
             lengths = learned.lengths[learned.lengths > config.sequence_length]
             written["long"].setdefault(name, []).append([len(lengths), int(lengths.max(initial=0))])
     _write_removed(table, corpus, plan.out / "removed" / f"{block.name}.parquet")
@@ -107,13 +119,19 @@ class _Documents:
     def of_task(self, data: TaskData, rows: np.ndarray, length: int) -> _Learned:
         """Return the documents that a task learns from, no longer than `length`."""
         whole = self.whole(rows).lengths
+        pairs = None if self.pairs is None else self.pairs.take(rows)
+        if data.kind == "question_answering":
+            questions = pa.nulls(len(rows), pa.string()) if pairs is None else pairs
+            asked = ContextEncoder(self.encoder).windows(self.texts.take(rows), questions, length)
+            found = np.bincount(asked.owners, minlength=len(rows))
+            # None is cut off, so that they are counted only where the recipe wants none.
+            return _Learned(asked.documents, whole if data.long_texts == "error" else whole * 0, windows=found)
         if data.kind == "tagging":
             cut = WordEncoder(self.encoder).windows(self.texts.take(rows), length)
             first = np.flatnonzero(np.diff(cut.owners, prepend=-1))
             several = np.bincount(cut.owners, minlength=len(rows)) > 1
             return _Learned(cut.documents.take(first), np.where(several, np.maximum(whole, length + 1), 0))
         if data.long_texts == "slide":
-            pairs = None if self.pairs is None else self.pairs.take(rows)
             seen = windows(self.encoder, self.texts.take(rows), pairs, length)
             return _Learned(seen.documents, whole, seen.owners)
         return _Learned(self.truncated(rows, length), whole)
@@ -130,12 +148,14 @@ class _Learned:
     Attributes:
         documents: Ragged. Token ids.
         lengths: (rows,) int64. Tokens of each row's whole text.
-        owners: (documents,) int64. The row of each document; None: there is one a row.
+        owners: (documents,) int64. The row that each document is numbered as; None: documents are numbered themselves.
+        windows: (rows,) int64. Of question_answering, documents of each row.
     """
 
     documents: Ragged
     lengths: np.ndarray
     owners: np.ndarray | None = None
+    windows: np.ndarray | None = None
 
 
 class _Packing:
@@ -158,15 +178,16 @@ class _Packing:
         return [asdict(shard) for shard in write_shards(packed, folder, self.block.number, self.config.rows_per_shard)]
 
 
-def _write_part(table: pa.Table, rows: np.ndarray, data: TaskData, path: Path) -> None:
-    table = table.take(rows)
+def _part(table: pa.Table, data: TaskData, windows: np.ndarray | None) -> pa.Table:
+    """Return a task's rows; `windows` (rows,) is how many packed documents each became."""
     columns = {name: table[name] for name in PART if name != "label"}
     columns["label"] = parse(data, table[data.label].combine_chunks())
     if data.kind == "tagging":
         columns["words"] = pa.array([words_of(text) for text in table["text"].to_pylist()], pa.list_(pa.string()))
-    part = pa.table(columns)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(part, path)
+    if windows is not None:
+        columns["label"] = located(columns["label"], table["text"])
+        columns["windows"] = pa.array(windows, pa.int32())
+    return pa.table(columns)
 
 
 def _write_removed(table: pa.Table, corpus: np.ndarray, path: Path) -> None:

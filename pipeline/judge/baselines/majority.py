@@ -1,6 +1,7 @@
 """What is answered without reading the text: the most frequent answer of the training rows.
 
-Of tagging it is the most frequent tag of each word, which is a strong baseline at no cost.
+Of tagging it is the most frequent tag of each word, which is a strong baseline at no cost; of question_answering the
+usual place in the text, or that there is no answer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.judge.baselines.usual_place import usual_place
 from pipeline.judge.kinds import Predictions
 from pipeline.judge.predictions import predict
 
@@ -32,6 +34,8 @@ def majority(kind: str, train: pd.DataFrame, test: pd.DataFrame, known: tuple[st
         known: the labels of the training rows; none for regression.
 
     """
+    if kind == "question_answering":
+        return usual_place(train, test)
     if kind == "tagging":
         return predict(kind, test, known, _tags(train, test, known)), SAID[kind]
     if kind == "regression":

@@ -23,10 +23,12 @@ class Predictions:
     Args:
         kind: name of the kind of task.
         rows: one line per test row with `row_id`, `text`, `text_pair`, `group` (null where there is none), `label` (the
-            truth), `predicted`, `confidence` (null for regression), and of tagging `words`.
-        labels: every label that the model knows or the test rows carry, sorted; none for regression.
+            truth), `predicted`, `confidence` (null for regression), of tagging `words`, of question_answering `start`
+            and `end`.
+        labels: every label that the model knows or the test rows carry, sorted; none for kinds without classes.
         answers: classification and multi_label (rows, labels) float32 probabilities, regression (rows,) float32,
-            tagging a list of (words, labels) float32; 0 for labels that the model does not know.
+            tagging a list of (words, labels) float32; 0 for labels that the model does not know; question_answering
+            (rows, answers, 3) float32, begin, end and probability, see `pipeline.extract.text_answers`.
         known: the labels that the model was trained on.
         tuned: what was chosen on the validation rows; of multi_label, label -> threshold.
 
@@ -68,7 +70,7 @@ class Kind(Protocol):
 
     @property
     def COLUMNS(self) -> Mapping[str, Any]:  # noqa: N802  a constant of the module
-        """Arrow types of the columns label, predicted, confidence and, where there is one, probabilities."""
+        """Arrow types of label, predicted, confidence and, where there are some, probabilities or candidates."""
 
     def predict(
         self, rows: pd.DataFrame, known: tuple[str, ...], answers: Answers, tuned: dict[str, float]

@@ -5,13 +5,14 @@ the data carries weight 0.
 """
 
 from pipeline.training.batches.causal import CausalBatches
-from pipeline.training.batches.labelled import LabelledBatches, TaggedBatches
+from pipeline.training.batches.labelled import AnswerBatches, LabelledBatches, TaggedBatches
 from pipeline.training.batches.masked import MaskedBatches
 from pipeline.training.batches.order import Batch, Batches, BatchShape, CorpusBatches, shuffled_rows
 from pipeline.training.batches.spans import SpanBatches
 from pipeline.training.batches.weighted import WeightedBatches, class_weights
 
 __all__ = [
+    "AnswerBatches",
     "Batch",
     "BatchShape",
     "Batches",

@@ -53,21 +53,26 @@ class LabelledBatches:
 
     def _label(self, numbers: np.ndarray, counted: np.ndarray) -> Batch:
         rows = self.rows.take(numbers)
-        targets, weights = self._answers(rows)
         batch = {
             "token_ids": rows.token_ids.astype(np.int32),
             "segment_ids": rows.segment_ids.astype(np.int32),
-            "targets": targets,
-            "weights": weights * counted[:, None].astype(np.float32),
+            **self._answers(rows),
         }
+        batch["weights"] = batch["weights"] * counted[:, None].astype(np.float32)
         return {name: self.shape.fold(array) for name, array in batch.items()}
 
-    def _answers(self, rows: PackedRows) -> tuple[np.ndarray, np.ndarray]:
+    def _answers(self, rows: PackedRows) -> Batch:
+        """Return targets and weights, and what else the objective reads."""
+        targets, documents = self._of_segments(rows)
+        return {"targets": targets, "weights": (documents >= 0).astype(np.float32)}
+
+    def _of_segments(self, rows: PackedRows) -> tuple[np.ndarray, np.ndarray]:
+        """Return label and document of each segment, (rows, segments, ...) and (rows, segments); 0 and -1 of none."""
         spare = self.segments_per_row - rows.documents.shape[1]
         documents = np.pad(rows.documents, ((0, 0), (0, spare)), constant_values=-1)
         targets = self.labels[documents]
         targets[documents < 0] = 0
-        return targets, (documents >= 0).astype(np.float32)
+        return targets, documents
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,32 @@ class TaggedBatches(LabelledBatches):
 
     tags: Ragged
 
-    def _answers(self, rows: PackedRows) -> tuple[np.ndarray, np.ndarray]:
+    def _answers(self, rows: PackedRows) -> Batch:
         tags = np.full(rows.token_ids.shape, -1, np.int32)  # (rows, seq)
         tags[rows.segment_ids > 0] = self.tags.take(rows.documents[rows.documents >= 0]).values
-        return np.maximum(tags, 0), (tags >= 0).astype(np.float32)
+        return {"targets": np.maximum(tags, 0), "weights": (tags >= 0).astype(np.float32)}
+
+
+@dataclass(frozen=True)
+class AnswerBatches(LabelledBatches):
+    """Packed rows with the span that answers each segment; `labels` (documents, 2) are first and last token in it.
+
+    Attributes:
+        candidates: Ragged. Which tokens of each document may begin or end a span, 1 or 0.
+    """
+
+    candidates: Ragged
+
+    def _answers(self, rows: PackedRows) -> Batch:
+        """Return targets (rows, segments, 2), tokens of the row; a segment whose label is -1 weighs nothing."""
+        spans, documents = self._of_segments(rows)
+        lengths = np.where(documents >= 0, self.candidates.lengths[documents], 0)
+        first = np.cumsum(lengths, axis=1) - lengths  # (rows, segments): where each segment begins
+        learned = (documents >= 0) & (spans[..., 0] >= 0)
+        candidates = np.zeros(rows.token_ids.shape, np.int32)
+        candidates[rows.segment_ids > 0] = self.candidates.take(rows.documents[rows.documents >= 0]).values
+        return {
+            "targets": np.where(learned[..., None], spans + first[..., None], 0).astype(np.int32),
+            "weights": learned.astype(np.float32),
+            "candidates": candidates,
+        }

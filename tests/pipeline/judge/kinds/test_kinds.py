@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from kind_cases import classified, labelled, numbered, random_case, tagged
+from kind_cases import classified, found, labelled, numbered, random_case, tagged
 
 from pipeline.config import Gate
 from pipeline.config.judging import Metric
@@ -22,6 +22,7 @@ ONE_ROW = {
     "multi_label": lambda: labelled([[]], [[0.1, 0.2, 0.3]]),
     "regression": lambda: numbered([3.0], [4.0]),
     "tagging": lambda: tagged([["O"]], [["O"]]),
+    "question_answering": lambda: found([[]], ["red"]),
 }
 
 
