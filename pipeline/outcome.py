@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.search import spoken_value
 from pipeline.judge.names import spoken
 from pipeline.progress import format_figure
 
@@ -24,6 +25,7 @@ class TaskOutcome:
         model: str. Name in the registry.
         example: dict. A test row that the candidate answered right: text, label, confidence; None when there is none.
         forced: str. Why it was published against its verdict; None when it was not.
+        search: dict. The result of the search for its values; None when there was none.
     """
 
     verdict: str
@@ -35,6 +37,7 @@ class TaskOutcome:
     model: str
     example: dict[str, Any] | None
     forced: str | None = None
+    search: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ SHOWN = {
         "validation_accuracy": "validation accuracy",
         "tokens_per_second": "tokens/s",
     },
+    "trial": {},
+    "search": {"best_trial": "best trial"},
     "baseline": {},
     "evaluate": {},
     "gate": {"verdict": "verdict"},
@@ -96,6 +101,11 @@ SHOWN = {
 def summary(step: str, result: dict[str, Any]) -> str:
     """Return the figures of a finished step as one line."""
     shown = {name: result.get(key) for key, name in SHOWN[step].items()}
+    if step == "trial":
+        shown |= {key: spoken_value(value) for key, value in result["values"].items()}
+        shown |= {"diverged": ""} if result["diverged"] else {spoken(result["metric"], start=False): result["value"]}
+    if step == "search":
+        shown[spoken(result["metric"], start=False)] = result["validation_metric"]
     metrics = result.get("metrics") or {}
     shown |= {spoken(name, start=False): metrics[name] for name in KNOWN_BY if name in metrics}
     return "  ".join(f"{name} {format_figure(value)}" for name, value in shown.items() if value is not None)

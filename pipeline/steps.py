@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -18,6 +18,7 @@ class Step:
         inputs: dict of str to str. Function argument -> step whose artifact it gets.
         uses: tuple of str. Recipe values it may read that cannot change what it makes.
         per_task: bool. Runs once per task, rather than once per recipe.
+        part_of: str. The step that it is a part of, where a run has no node of its own for it.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Step:
     inputs: dict[str, str]
     uses: tuple[str, ...] = ()
     per_task: bool = True
+    part_of: str = ""
 
     @property
     def trains(self) -> bool:
@@ -57,6 +59,13 @@ TRAINING = ("runtime.backend", "runtime.precision", "runtime.micro_batch_size")
 CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept")
 WATCHING = ("runtime.tracking", "runtime.profile")
 
+FINETUNE = Step(
+    "finetune",
+    ("seed", "model", "tasks.{task}.finetune", KIND, *TRAINING),
+    {"tokens": "preprocess", "backbone": "pretrain"},
+    uses=CHECKPOINTING + WATCHING + SPREADING,
+)
+
 GRAPH = {
     step.name: step
     for step in (
@@ -81,12 +90,9 @@ GRAPH = {
             uses=CHECKPOINTING + WATCHING + SPREADING,
             per_task=False,
         ),
-        Step(
-            "finetune",
-            ("seed", "model", "tasks.{task}.finetune", KIND, *TRAINING),
-            {"tokens": "preprocess", "backbone": "pretrain"},
-            uses=CHECKPOINTING + WATCHING + SPREADING,
-        ),
+        FINETUNE,
+        replace(FINETUNE, name="trial", part_of="finetune"),
+        replace(FINETUNE, name="search", part_of="finetune"),
         Step("baseline", ("seed", KIND), {"tokens": "preprocess"}),
         Step(
             "evaluate",
@@ -107,9 +113,10 @@ GRAPH = {
         ),
     )
 }
-STEPS = tuple(GRAPH)
+STEPS = tuple(name for name, step in GRAPH.items() if not step.part_of)
 
 
-def node_name(step: str, task: str | None) -> str:
-    """Return the name of a step in a run: `pretrain`, or `finetune[chapter]`."""
-    return f"{step}[{task}]" if task else step
+def node_name(step: str, task: str | None, trial: int | None = None) -> str:
+    """Return the name of a step in a run: `pretrain`, `finetune[chapter]`, or `trial[chapter 3]`."""
+    where = " ".join(str(part) for part in (task, trial) if part)
+    return f"{step}[{where}]" if where else step

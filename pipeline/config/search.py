@@ -51,12 +51,12 @@ class Search(Section):
 
     trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = Field(description="fine-tunings in all")
     parallel: PositiveInt = Field(
-        4, description="trials that are proposed together and may run at the same time; the next learn from their results"
+        4, description="trials that are proposed together, so may run at the same time; the next learn from them"
     )
     space: dict[str, Axis] = Field(
         min_length=1,
-        description="key of `finetune`, such as learning_rate or lora.rank, to what is tried of it: a list of values, or "
-        "numbers from low to high; with `log: true` as likely between 0.001 and 0.01 as between 0.01 and 0.1",
+        description="key of `finetune`, such as learning_rate or lora.rank, to what is tried of it: a list of values, "
+        "or numbers from low to high; with `log: true` as likely between 0.001 and 0.01 as between 0.01 and 0.1",
     )
 
     @property
@@ -133,7 +133,7 @@ def spoken_value(value: Any) -> str:
 
 def _read(key: str, axis: Range | list[Any], section: type[Section], left_out: tuple[str, ...]) -> Range | list[Any]:
     field = _field(key, section, left_out)
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
 
     def read(value: Any, what: str) -> Any:
         try:
