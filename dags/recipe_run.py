@@ -83,7 +83,7 @@ def propose_trials(tasks: list[str], number: int) -> list[dict[str, Any]]:
         trials = [(task, trial) for task in tasks for trial in flow.open_trials(task, number)]
     for task, trial in trials:
         logger.info(trial.label(task))
-    return [{"recipe_task": task, "trial": trial.number, "label": trial.label(task)} for task, trial in trials]
+    return [{"recipe_task": task, "trial": trial.number, "shown_as": trial.label(task)} for task, trial in trials]
 
 
 def export_connections(recipe: Recipe) -> None:

@@ -55,7 +55,7 @@ class LaunchedStep(BaseOperator):
         step: str. Its name.
         recipe_task: str or None. The task of the recipe, where the step has one.
         trial: int or None. Which trial of the task's search.
-        label: str or None. What Airflow shows in place of the index of a mapped task; default: the task of the recipe.
+        shown_as: str or None. What Airflow shows in place of the index of a mapped task; default: the task of the recipe.
     """
 
     template_fields = ("recipe_task",)
@@ -67,19 +67,19 @@ class LaunchedStep(BaseOperator):
         step: str,
         recipe_task: str | None = None,
         trial: int | None = None,
-        label: str | None = None,
+        shown_as: str | None = None,
         **how: Any,
     ) -> None:
         super().__init__(**{"task_id": step} | how)
         self.step = step
         self.recipe_task = recipe_task
         self.trial = trial
-        self.label = label
+        self.shown_as = shown_as
 
     def execute(self, context: Context) -> str:  # noqa: ARG002 (given by Airflow)
         """Run the step and return its artifact's reference, or wait for its job."""
-        if self.label:
-            show_name(self.label)
+        if self.shown_as:
+            show_name(self.shown_as)
         if (submitted := submit_step(self.step, self.recipe_task, self.trial)) is None:
             return run_step(self.step, self.recipe_task, trial=self.trial).reference
         node = node_name(self.step, self.recipe_task, self.trial)
@@ -93,8 +93,8 @@ class LaunchedStep(BaseOperator):
         end = End(**event["end"])
         if there and end.status is None:
             return self.execute(context)
-        if self.label:
-            show_name(self.label)
+        if self.shown_as:
+            show_name(self.shown_as)
         return run_step(self.step, self.recipe_task, end, self.trial).reference
 
 

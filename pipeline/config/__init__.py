@@ -117,7 +117,7 @@ class Task(Section):
 
     @model_validator(mode="after")
     def _sections_fit_the_kind(self) -> Task:
-        for variant in self.finetune.variants:
+        for variant in self.finetune.variants():
             variant.check(self.data.kind)
         self.gate.check(self.data.kind)
         return self
@@ -169,7 +169,7 @@ class Recipe(Section):
         micro = self.runtime.micro_batch_size
         sizes = [("pretrain", self.pretrain.global_batch_size)]
         for name, task in self.tasks.items():
-            sizes += [(f"tasks.{name}.finetune", variant.global_batch_size) for variant in task.finetune.variants]
+            sizes += [(f"tasks.{name}.finetune", variant.global_batch_size) for variant in task.finetune.variants()]
         for path, batch in sizes:
             if micro and batch and batch % micro and micro < batch:
                 raise ValueError(

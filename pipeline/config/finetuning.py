@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
@@ -72,9 +71,8 @@ class Finetune(Optimization):
         None, description="tries several values of the keys above; those of the best trial by validation are kept"
     )
 
-    @cached_property
     def variants(self) -> list[Finetune]:
-        """What may be trained: this or, of a search, combinations of its values.
+        """Return what may be trained: this or, of a search, combinations of its values.
 
         Raises ValueError for one that the section would refuse.
         """
@@ -150,5 +148,5 @@ class Finetune(Optimization):
 
     @model_validator(mode="after")
     def _every_trial_is_possible(self) -> Finetune:
-        assert self.variants
+        assert self.variants()
         return self

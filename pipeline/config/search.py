@@ -27,7 +27,7 @@ class Range(Section):
 
     low: int | float
     high: int | float
-    log: bool = False
+    log: bool = Field(False, description="as likely between 0.001 and 0.01 as between 0.01 and 0.1")
 
     @model_validator(mode="after")
     def _low_is_below_high(self) -> Range:
@@ -56,7 +56,7 @@ class Search(Section):
     space: dict[str, Axis] = Field(
         min_length=1,
         description="key of `finetune`, such as learning_rate or lora.rank, to what is tried of it: a list of values, "
-        "or numbers from low to high; with `log: true` as likely between 0.001 and 0.01 as between 0.01 and 0.1",
+        "or a range of numbers",
     )
 
     @property

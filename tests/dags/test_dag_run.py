@@ -22,7 +22,8 @@ from airflow.dag_processing.dagbag import DagBag
 dag = DagBag(sys.argv[1]).dags["tiny"]
 run = dag.test(run_conf=json.loads(sys.argv[2]))
 states = {ti.task_id: ti.state for ti in run.get_task_instances()}
-print(json.dumps({"run": run.run_id, "state": run.state, "tasks": states}))
+shown = sorted(str(ti.rendered_map_index) for ti in run.get_task_instances() if ti.map_index >= 0)
+print(json.dumps({"run": run.run_id, "state": run.state, "tasks": states, "shown": shown}))
 """
 
 pytestmark = pytest.mark.slow
@@ -88,6 +89,30 @@ def test_what_passes_the_gate_is_published_and_what_it_refuses_is_not(run_dag, t
     nodes = Store(tmp_path / "workspace").runs.load(f"tiny-{ended['run']}")["nodes"]
     assert {node for node, entry in nodes.items() if not entry["hit"]} == {"gate[kind]"}, "the rest is kept"
     assert registry.champion("tiny-kind") == champion
+
+
+def test_the_trials_of_a_search_are_mapped_and_the_best_is_judged(run_dag, tiny_recipe, tmp_path):
+    space = "{learning_rate: {low: 1.0e-4, high: 3.0e-2, log: true}, epochs: [1, 2]}"
+    section = f"finetune: {{global_batch_size: 4, search: {{trials: 3, parallel: 2, space: {space}}}}}"
+    text = tiny_recipe.read_text()
+    tiny_recipe.write_text(text.replace("finetune: {epochs: 2, global_batch_size: 4}", section))
+    ended, _ = run_dag({})
+    assert ended["state"] == "success"
+    assert set(ended["tasks"].values()) == {"success"}
+    store = Store(tmp_path / "workspace")
+    nodes = store.runs.load(f"tiny-{ended['run']}")["nodes"]
+    assert {"trial[kind 1]", "trial[kind 2]", "trial[kind 3]"} <= set(nodes)
+    result = store.manifest(nodes["finetune[kind]"]["reference"]).result
+    assert [entry["artifact"] for entry in result["trials"]] == [
+        nodes[f"trial[kind {number}]"]["reference"] for number in (1, 2, 3)
+    ]
+    labels = [label for label in ended["shown"] if "trial" in label]
+    assert [label.partition(": learning_rate=0.")[0] for label in labels] == [
+        f"kind, trial {number}" for number in (1, 2, 3)
+    ]
+    report = (tmp_path / "workspace" / "reports" / f"tiny-{ended['run']}" / "index.html").read_text()
+    assert f"Trial {result['best_trial']} was kept" in report
+    assert "could not be rendered" not in report
 
 
 def test_a_wrong_configuration_fails_the_first_task_at_once(run_dag, tmp_path):
