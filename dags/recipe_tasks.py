@@ -55,7 +55,7 @@ class LaunchedStep(BaseOperator):
         step: str. Its name.
         recipe_task: str or None. The task of the recipe, where the step has one.
         trial: int or None. Which trial of the task's search.
-        shown_as: str or None. What Airflow shows in place of the index of a mapped task; default: the task of the recipe.
+        shown_as: str or None. What Airflow shows of a mapped task; default: the task of the recipe.
     """
 
     template_fields = ("recipe_task",)
