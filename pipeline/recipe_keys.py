@@ -82,7 +82,7 @@ class Keys:
                 path += (part,)
                 parent, node = node, self.child(node, part, value) or {}
                 value = _inside(value, part)
-            else:
+            elif isinstance(value, Mapping | list):
                 node = self.variant(node, value)
         return path, parent, node
 

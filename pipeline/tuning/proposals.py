@@ -8,10 +8,12 @@ any time, is proposed the same.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.search import Range, Search, Values, listed
+from pipeline.errors import RecipeError
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 EXPLORED = 4  # trials at least that are spread evenly, whatever the others find
 PATIENCE = 100  # proposals in a row of what was tried
-DIGITS = 3  # of a proposed fraction, so that it can be written down
+DIGITS = 3  # of a proposed fraction, so that it can be written down; more where the range is narrow
 
 
 def propose(search: Search, seed: int, told: Sequence[tuple[Values, float | None]]) -> list[Values]:
@@ -29,12 +31,21 @@ def propose(search: Search, seed: int, told: Sequence[tuple[Values, float | None
         search: Search. Space, number of trials, and how many are proposed at once.
         seed: int. The recipe's.
         told: sequence of (values, metric), of all trials before. More is better; None: the training diverged.
+
+    Raises:
+        RecipeError: the space is too narrow for so many trials.
     """
     tried = [values for values, _ in told]
     candidates = (_written(values, search) for values in _candidates(search, seed, told))
     for _ in range(min(search.parallel, search.trials - len(told))):
         some = itertools.chain(itertools.islice(candidates, PATIENCE), _all(search))
-        tried.append(next(values for values in some if values not in tried))
+        fresh = next((values for values in some if values not in tried), None)
+        if fresh is None:
+            raise RecipeError(
+                f"finetune.search: after {len(tried)} of {search.trials} trials nothing is left to try in the space; "
+                "lower trials or widen a range"
+            )
+        tried.append(fresh)
     return tried[len(told) :]
 
 
@@ -95,7 +106,9 @@ def _written(proposed: Values, search: Search) -> Values:
     for key, axis in search.space.items():
         value = proposed[key]
         if isinstance(axis, Range) and isinstance(value, float):
-            value = min(max(float(f"{value:.{DIGITS}g}"), axis.low), axis.high)
+            narrow = max(abs(axis.low), abs(axis.high)) / (axis.high - axis.low)
+            digits = DIGITS + round(math.log10(max(narrow, 1.0)))
+            value = min(max(float(f"{value:.{digits}g}"), axis.low), axis.high)
         values[key] = value
     return values
 

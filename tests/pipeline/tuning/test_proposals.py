@@ -73,3 +73,10 @@ def test_logarithmic_whole_numbers() -> None:
     search = Search(trials=6, space={"global_batch_size": Range(low=8, high=128, log=True)})
     sizes = [values["global_batch_size"] for values, _ in run(search, 2, lambda values: -values["global_batch_size"])]
     assert all(isinstance(size, int) and 8 <= size <= 128 for size in sizes)
+
+
+def test_a_narrow_range_gets_the_digits_that_it_needs() -> None:
+    search = Search(trials=12, space={"dropout": Range(low=0.1, high=0.1001)})
+    rates = [values["dropout"] for values, _ in run(search, 2, lambda values: 0.5)]
+    assert len(set(rates)) == 12
+    assert all(0.1 <= rate <= 0.1001 for rate in rates)
