@@ -20,7 +20,7 @@ RUN = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 dag = DagBag(sys.argv[1]).dags["tiny"]
-run = dag.test(run_conf=json.loads(sys.argv[2]))
+run = dag.test(run_conf=json.loads(sys.argv[2]), mark_success_pattern=sys.argv[3] or None)
 states = {ti.task_id: ti.state for ti in run.get_task_instances()}
 shown = sorted(str(ti.rendered_map_index) for ti in run.get_task_instances() if ti.map_index >= 0)
 print(json.dumps({"run": run.run_id, "state": run.state, "tasks": states, "shown": shown}))
@@ -46,14 +46,17 @@ def airflow_environment(tmp_path_factory):
 
 @pytest.fixture
 def run_dag(airflow_environment, tiny_recipe, tmp_path):
-    """Return a function that runs the DAG with a configuration, and returns how it ended and what it logged."""
+    """Return a function that runs the DAG with a configuration, and returns how it ended and what it logged.
+
+    Tasks whose names fit the pattern `left_out` do nothing and succeed.
+    """
     environment = airflow_environment | {
         "TRADEWIND_RECIPES": str(tiny_recipe.parent),
         "TRADEWIND_WORKSPACE": str(tmp_path / "workspace"),
     }
 
-    def run(conf):
-        command = [sys.executable, "-c", RUN, str(DAGS), json.dumps(conf)]
+    def run(conf, left_out=""):
+        command = [sys.executable, "-c", RUN, str(DAGS), json.dumps(conf), left_out]
         ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
         assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
         return json.loads(ended.stdout.splitlines()[-1]), ended.stdout + ended.stderr
@@ -96,7 +99,7 @@ def test_the_trials_of_a_search_are_mapped_and_the_best_is_judged(run_dag, tiny_
     section = f"finetune: {{global_batch_size: 4, search: {{trials: 3, parallel: 2, space: {space}}}}}"
     text = tiny_recipe.read_text()
     tiny_recipe.write_text(text.replace("finetune: {epochs: 2, global_batch_size: 4}", section))
-    ended, _ = run_dag({})
+    ended, _ = run_dag({}, left_out=r"model\.(baseline|gate|publish)")
     assert ended["state"] == "success"
     assert set(ended["tasks"].values()) == {"success"}
     store = Store(tmp_path / "workspace")
@@ -106,6 +109,7 @@ def test_the_trials_of_a_search_are_mapped_and_the_best_is_judged(run_dag, tiny_
     assert [entry["artifact"] for entry in result["trials"]] == [
         nodes[f"trial[kind {number}]"]["reference"] for number in (1, 2, 3)
     ]
+    assert store.manifest(nodes["evaluate[kind]"]["reference"]).result["metrics"]["accuracy"] > 0.5
     labels = [label for label in ended["shown"] if "trial" in label]
     assert [label.partition(": learning_rate=0.")[0] for label in labels] == [
         f"kind, trial {number}" for number in (1, 2, 3)
