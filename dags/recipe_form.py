@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from pipeline.config import Recipe
+from pipeline.config import Recipe, Task
 from pipeline.errors import RecipeError
 from pipeline.recipe_keys import Keys, did_you_mean, shown
 
@@ -54,6 +54,7 @@ def form(recipe: Recipe) -> dict[str, Param]:
         f"{TASKS}.{task}.{knob}": _field(f"{TASKS}.{task}.{knob}", recipe, section="Fine-tuning")
         for task in names
         for knob in TASK_KNOBS
+        if not _searched(knob, recipe.tasks[task])
     }
     force = Param(
         None,
@@ -64,6 +65,12 @@ def form(recipe: Recipe) -> dict[str, Param]:
         section="More",
     )
     return {TASKS: tasks} | knobs | finetuning | {OVERRIDES: overrides, FORCE: force}
+
+
+def _searched(knob: str, task: Task) -> bool:
+    """Return whether the trials of a search decide it."""
+    search = task.finetune.search
+    return search is not None and knob.removeprefix("finetune.") in search.space
 
 
 def read_form(recipe: Recipe, conf: Mapping[str, Any]) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import Connection, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
@@ -76,15 +76,15 @@ def has_scratch(recipe: Recipe) -> bool:
     return any(GRAPH["scratch"].asked(recipe, name) for name in recipe.tasks)
 
 
-def run_step(name: str, task: str | None = None, end: End | None = None) -> Artifact:
+def run_step(name: str, task: str | None = None, end: End | None = None, trial: int | None = None) -> Artifact:
     """Run one step of this DAG run's recipe, or take over what a job that has ended made; return its artifact."""
-    if task:
+    if task and not trial:
         show_name(task)
     with errors_decide_on_retries():
         flow = current_flow()
         if name == "validate":
             export_connections(flow.recipe)
-        return flow.step(name, task, LogDisplay(), end=end)
+        return flow.step(name, task, LogDisplay(), end=end, trial=trial)
 
 
 def is_asked(name: str, task: str | None) -> bool:
@@ -97,12 +97,22 @@ def is_asked(name: str, task: str | None) -> bool:
         return GRAPH[name].asked(current_flow().recipe, task)
 
 
-def submit_step(name: str, task: str | None = None) -> Submitted | None:
+def submit_step(name: str, task: str | None = None, trial: int | None = None) -> Submitted | None:
     """Submit a step to the recipe's Ray cluster; None when it is to be run, or kept, here."""
-    if task:
+    if task and not trial:
         show_name(task)
     with errors_decide_on_retries():
-        return current_flow().submit(name, task, LogProgress(node_name(name, task)))
+        return current_flow().submit(name, task, LogProgress(node_name(name, task, trial)), trial)
+
+
+def propose_trials(tasks: list[str], number: int) -> list[dict[str, Any]]:
+    """Return the trials of a round of the tasks' searches, as arguments of the tasks that run them."""
+    with errors_decide_on_retries():
+        flow = current_flow()
+        trials = [(task, trial) for task in tasks for trial in flow.open_trials(task, number)]
+    for task, trial in trials:
+        logger.info(trial.label(task))
+    return [{"recipe_task": task, "trial": trial.number, "shown_as": trial.label(task)} for task, trial in trials]
 
 
 def export_connections(recipe: Recipe) -> None:

@@ -18,6 +18,7 @@ from recipe_run import (
     errors_decide_on_retries,
     force_of_run,
     is_asked,
+    propose_trials,
     run_step,
     show_name,
     submit_step,
@@ -55,24 +56,38 @@ class LaunchedStep(BaseOperator):
     Args:
         step: str. Its name.
         recipe_task: str or None. The task of the recipe, where the step has one.
+        trial: int or None. Which trial of the task's search.
+        shown_as: str or None. What Airflow shows of a mapped task; default: the task of the recipe.
     """
 
     template_fields = ("recipe_task",)
     ui_color = "#e8f1fb"
 
-    def __init__(self, *, step: str, recipe_task: str | None = None, **how: Any) -> None:
-        super().__init__(task_id=step, **how)
+    def __init__(
+        self,
+        *,
+        step: str,
+        recipe_task: str | None = None,
+        trial: int | None = None,
+        shown_as: str | None = None,
+        **how: Any,
+    ) -> None:
+        super().__init__(**{"task_id": step} | how)
         self.step = step
         self.recipe_task = recipe_task
+        self.trial = trial
+        self.shown_as = shown_as
 
     def execute(self, context: Context) -> str | None:  # noqa: ARG002 (given by Airflow)
         """Run the step and return its artifact's reference, or wait for its job; None when it was not asked for."""
+        if self.shown_as:
+            show_name(self.shown_as)
+        node = node_name(self.step, self.recipe_task, self.trial)
         if not is_asked(self.step, self.recipe_task):
-            logger.info("%s: the recipe does not ask for it", node_name(self.step, self.recipe_task))
+            logger.info("%s: the recipe does not ask for it", node)
             return None
-        if (submitted := submit_step(self.step, self.recipe_task)) is None:
-            return run_step(self.step, self.recipe_task).reference
-        node = node_name(self.step, self.recipe_task)
+        if (submitted := submit_step(self.step, self.recipe_task, self.trial)) is None:
+            return run_step(self.step, self.recipe_task, trial=self.trial).reference
         trigger = RayJobTrigger(submitted.address, submitted.job, node)
         raise TaskDeferred(trigger=trigger, method_name="take_over", kwargs={"there": submitted.there})
 
@@ -83,7 +98,9 @@ class LaunchedStep(BaseOperator):
         end = End(**event["end"])
         if there and end.status is None:
             return self.execute(context)
-        return run_step(self.step, self.recipe_task, end).reference
+        if self.shown_as:
+            show_name(self.shown_as)
+        return run_step(self.step, self.recipe_task, end, self.trial).reference
 
 
 def preprocess() -> LaunchedStep:
@@ -96,8 +113,25 @@ def pretrain() -> LaunchedStep:
     return LaunchedStep(step="pretrain", doc_md=pretrain.__doc__)
 
 
-def finetune(name: str) -> LaunchedStep:
-    """Train the backbone for one task; another try goes on from the last checkpoint."""
+@task(trigger_rule=TriggerRule.NONE_FAILED)
+def propose(names: list[str], number: int) -> list[dict[str, Any]]:
+    """Propose the next trials of the searches, from what the trials before them found."""
+    return propose_trials(names, number)
+
+
+def trial(proposed: Any, at_once: int) -> Any:
+    """Train the backbone with the values of one trial; another try goes on from the last checkpoint."""
+    return LaunchedStep.partial(
+        task_id="trial",
+        step="trial",
+        doc_md=trial.__doc__,
+        map_index_template=EACH_TASK,
+        max_active_tis_per_dagrun=at_once,
+    ).expand_kwargs(proposed)
+
+
+def finetune(name: str, follows: TriggerRule = TriggerRule.ALL_SUCCESS) -> LaunchedStep:
+    """Train the backbone for one task, or keep the best of its trials; another try goes on from the last checkpoint."""
     # One at a time: each takes all cores, or the whole accelerator.
     return LaunchedStep(
         step="finetune",
@@ -105,6 +139,7 @@ def finetune(name: str) -> LaunchedStep:
         doc_md=finetune.__doc__,
         map_index_template=EACH_TASK,
         max_active_tis_per_dagrun=1,
+        trigger_rule=follows,
     )
 
 

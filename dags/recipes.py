@@ -5,6 +5,8 @@
                                                    [ finetune -> scratch --> gate            ]  where gate.scratch asks
                                                        once per task of the recipe
 
+A recipe with a search has its rounds before `finetune`, each `propose -> trial`, once per trial.
+
 Nothing heavy is imported here: a parse takes a fraction of a second, and happens every half minute.
 """
 
@@ -13,12 +15,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from airflow.sdk import DAG, task, task_group
+from airflow.sdk import DAG, TaskGroup, TriggerRule, task, task_group
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
 
 import recipe_tasks as tasks
+from pipeline.cluster.ray.launcher import address_of
 from pipeline.config import Recipe
 from pipeline.errors import RecipeError
 from pipeline.recipes import list_recipes, load_recipe
@@ -85,11 +89,14 @@ def _lay_tasks(file: Path, recipe: Recipe) -> None:
     """Lay the tasks of a recipe into the DAG that is being made."""
     started = tasks.start(str(file))
     preprocessed, pretrained = tasks.preprocess(), tasks.pretrain()
+    explored = _lay_rounds(recipe, started, pretrained)
+    # The trials of a search whose best is known already are skipped.
+    follows = TriggerRule.ALL_SUCCESS if explored is pretrained else TriggerRule.NONE_FAILED
 
     @task_group(tooltip="One model for each task of the recipe: trained, judged and, if it proves itself, published")
     def model(name: str) -> None:
-        tuned, linear, judged = tasks.finetune(name), tasks.baseline(name), tasks.gate(name)
-        pretrained >> tuned >> tasks.evaluate(name) >> judged
+        tuned, linear, judged = tasks.finetune(name, follows), tasks.baseline(name), tasks.gate(name)
+        explored >> tuned >> tasks.evaluate(name) >> judged
         preprocessed >> linear >> judged
         if has_scratch(recipe):
             tuned >> tasks.scratch(name) >> judged  # after it, for either takes all cores
@@ -97,6 +104,21 @@ def _lay_tasks(file: Path, recipe: Recipe) -> None:
 
     started >> tasks.validate() >> tasks.drift() >> preprocessed >> pretrained
     model.expand(name=started) >> tasks.finish()
+
+
+def _lay_rounds(recipe: Recipe, started: Any, pretrained: Any) -> Any:
+    """Lay the rounds of the recipe's searches one after the other; return what fine-tuning waits for."""
+    searches = [task.finetune.search for task in recipe.tasks.values() if task.finetune.search]
+    on_a_cluster = recipe.runtime.launcher == "ray" and bool(address_of(recipe.runtime))
+    explored = pretrained
+    for number in range(1, max((search.rounds for search in searches), default=0) + 1):
+        with TaskGroup(f"round_{number}", tooltip="Trials that are proposed together"):
+            proposed = tasks.propose(started, number)
+            at_once = max(search.parallel for search in searches) if on_a_cluster else 1
+            tried = tasks.trial(proposed, at_once)
+        explored >> proposed
+        explored = tried
+    return explored
 
 
 def broken_dag(name: str, error: str) -> DAG:

@@ -15,6 +15,7 @@ NAMES = {
     "data.checks.columns": "SOURCE",
     "data.checks.expectations": "SOURCE",
     "tasks": "TASK",
+    "tasks.TASK.finetune.search.space": "KEY",
 }
 OPENING = """# Recipe reference
 
@@ -41,6 +42,9 @@ def _sections(keys: Keys, path: str, node: Node) -> Iterator[tuple[str, Node]]:
     if KIND in node:
         for kind, target in node[KIND]["mapping"].items():
             yield f"{path} ({node[KIND]['propertyName']}: {kind})", _resolve(keys, {"$ref": target})
+    elif "oneOf" in node:
+        for option in node["oneOf"]:
+            yield from _sections(keys, path, option)
     elif "properties" in node:
         yield path, node
         for name, child in node["properties"].items():

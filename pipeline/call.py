@@ -13,7 +13,7 @@ from pipeline.config import Recipe
 from pipeline.factors import Input, recipe_yaml, require_unchanged
 from pipeline.progress import Progress
 from pipeline.registry import Mlflow
-from pipeline.steps import Step, node_name
+from pipeline.steps import Step
 from pipeline.store import View
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Call:
         recipe: Recipe. The whole recipe.
         step: Step. Whose function is called.
         task: str or None. The task, where the step has one.
+        node: str. What it is called in the run.
         inputs: mapping of str to Input. Function argument -> what it gets.
         pretrained: mapping or None. The result of the pretraining that this one starts from.
         cache: Path. Folder of what is measured and compiled once per machine.
@@ -39,6 +40,7 @@ class Call:
     recipe: Recipe
     step: Step
     task: str | None
+    node: str
     inputs: Mapping[str, Input]
     pretrained: Mapping[str, Any] | None
     cache: Path
@@ -103,6 +105,6 @@ class Call:
             return
         from pipeline.tracking import Run, tracking
 
-        run = Run(self.mlflow, self.recipe.name, node_name(self.step.name, self.task), view.leaves())
+        run = Run(self.mlflow, self.recipe.name, self.node, view.leaves())
         with tracking(self.recipe.runtime.tracking, out, run, progress) as watching:
             yield watching

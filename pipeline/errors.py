@@ -45,5 +45,9 @@ class TrainingError(TradewindError):
     """Training cannot go on: the loss is not a number, or a batch cannot be made."""
 
 
+class Diverged(TrainingError):
+    """A training that began ran away: its loss became no number, or spiked again and again."""
+
+
 class DriftError(TradewindError):
     """The data cannot be compared with what the champion was trained on, so nothing is known of their drift."""

@@ -6,58 +6,32 @@ The same few methods serve the command line (`run`, `step`) and Airflow (`step`,
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.backend import select_backend
-from pipeline.call import Call
-from pipeline.cluster.launch import Launch
 from pipeline.config import Recipe, Settings
-from pipeline.errors import Interrupted, StoreError
-from pipeline.factors import Input, bundle_content, factors_of
-from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics, summary
+from pipeline.factors import Input, bundle_content
+from pipeline.nodes import Nodes, folder_of
+from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics
 from pipeline.progress import Progress
-from pipeline.references import REFERENCE, collect_references
-from pipeline.registry import Registry, Version
-from pipeline.steps import CHAMPION, GRAPH, SCRATCH, STEPS, Step, node_name
-from pipeline.store import Artifact, Factors, Store, View
+from pipeline.registry import Version
+from pipeline.search import Trial, search
+from pipeline.steps import CHAMPION, GRAPH, SCRATCH, STEPS, node_name
+from pipeline.store import Artifact, Store
 
 if TYPE_CHECKING:
     from pipeline.cli.output import Display
-    from pipeline.cluster.crew import Crew
     from pipeline.cluster.ray.jobs import End
     from pipeline.cluster.ray.launcher import Submitted
 
 __all__ = ["STEPS", "Flow", "Outcome", "TaskOutcome"]
 
 
-class Flow:
-    """One run of one recipe.
-
-    Args:
-        recipe: Recipe. What to run.
-        run_id: str. Name of its record in the store.
-        settings: Settings. Where the workspace and the registry are.
-
-    Attributes:
-        crew: Crew or None. The processes that help this one to train, where a launcher has started several.
-        launched: bool. Whether this is the process that a launcher has started, which trains itself.
-        force: str or None. Why models are published whatever their verdict.
-    """
-
-    def __init__(self, recipe: Recipe, run_id: str, settings: Settings) -> None:
-        self.recipe = recipe
-        self.run_id = run_id
-        self.store = Store(settings.workspace)
-        self.registry = Registry.for_workspace(settings)
-        self.crew: Crew | None = None
-        self.launched = False
-        self.force: str | None = None
-        self._again: tuple[str, ...] = ()
+class Flow(Nodes):
+    """One run of one recipe, from its first step to its report."""
 
     @classmethod
     def create(
@@ -109,7 +83,7 @@ class Flow:
         return Outcome(self.run_id, results, report, time.monotonic() - started)
 
     def _run_task(self, task: str, display: Display) -> TaskOutcome:
-        judged = [step for step in GRAPH.values() if step.per_task and step.name != "publish"]
+        judged = [step for step in GRAPH.values() if step.per_task and not step.part_of and step.name != "publish"]
         artifacts = {step.name: self.step(step.name, task, display) for step in judged if step.asked(self.recipe, task)}
         verdict = artifacts["gate"].result
         version, withdrawn = None, []
@@ -128,46 +102,68 @@ class Flow:
             version=version.version if version and not withdrawn else None,
             model=self.model_name(task),
             example=example_of(artifacts["evaluate"].path),
+            search=artifacts["finetune"].result if self.searched("finetune", task) else None,
             forced=None if verdict["verdict"] == "pass" else self.force,
         )
 
     def step(
-        self, name: str, task: str | None, display: Display, again: bool = False, end: End | None = None
+        self,
+        name: str,
+        task: str | None,
+        display: Display,
+        again: bool = False,
+        end: End | None = None,
+        trial: int | None = None,
     ) -> Artifact:
         """Run one step on the artifacts of the steps before it, and record it in the run.
 
         Args:
-            name: str. The step.
+            name: str. The step, or `trial`.
             task: str or None. Its task, where it has one.
             display: Display. Shows progress.
             again: bool. Whether it is computed anew although its artifact is there.
             end: End or None. Of the job that `submit` gave and that has made the artifact, if it ended well.
+            trial: int or None. Which trial of the task's search, from 1 on.
 
         Raises:
             StoreError: an artifact it starts from has not been made yet.
             TradewindError: whatever the step itself found wrong.
         """
-        step, node = GRAPH[name], node_name(name, task)
+        node = node_name(name, task, trial)
         self._again = (*self._again, name) if again else self._again
         with self._recorded(node):
+            if trial is not None:
+                return self._make_trial(task, trial, node, display, end)
+            if self.searched(name, task):
+                return self._search(task, node, display)
             if name == "gate":
                 assert task is not None
                 self._judge_champion(task, display)
                 self._judge_scratch(task, display)
-            return self._execute(step, task, self._inputs(step, task), node, display, end=end)
+            return self._execute(GRAPH[name], task, self._inputs(GRAPH[name], task), node, display, end=end)
 
-    def submit(self, name: str, task: str | None, progress: Progress) -> Submitted | None:
+    def submit(self, name: str, task: str | None, progress: Progress, trial: int | None = None) -> Submitted | None:
         """Submit a step to the recipe's Ray cluster and leave it to itself; None when there is nothing to wait for.
 
         Raises:
             BackendError: Ray is not installed, or no cluster answers.
             StoreError: an artifact it starts from has not been made yet.
         """
-        launch = self._launch(GRAPH[name], task)
-        if not (launch.wanted and launch.on_a_cluster):
+        if self.searched(name, task):  # its trials are what trains
             return None
-        with self._recorded(node_name(name, task)):
-            return None if self._finished(GRAPH[name], task) else launch.submit(progress)
+        with self._recorded(node_name(name, task, trial)):
+            made = self if task is None or trial is None else self._trying(task, self._trial(task, trial).values, trial)
+            launch = made._launch(GRAPH[name], task)
+            if not (launch.wanted and launch.on_a_cluster):
+                return None
+            return None if made._finished(GRAPH[name], task) else launch.submit(progress)
+
+    def open_trials(self, task: str, number: int) -> list[Trial]:
+        """Return the trials of a round of a task's search, from 1 on; none when nothing is left to search."""
+        search = self.recipe.tasks[task].finetune.search
+        if search is None or self._finished(GRAPH["search"], task):
+            return []
+        return self.trials(task)[(number - 1) * search.parallel : number * search.parallel]
 
     def register(self, task: str) -> Version:
         """Register the published export of a task and move the champion to it; nothing happens the second time.
@@ -213,9 +209,26 @@ class Flow:
         }
         return render(record, artifacts, self.store.root / "reports" / self.run_id)
 
-    def model_name(self, task: str) -> str:
-        """Return the registry's name for the model of a task."""
-        return self.recipe.publish.registered_model.format(recipe=self.recipe.name, task=task)
+    def _make_trial(self, task: str | None, number: int, node: str, display: Display, end: End | None) -> Artifact:
+        assert task is not None
+        trial = self._trial(task, number)
+        made = self._trying(task, trial.values, number)
+        step = GRAPH["trial"]
+        return made._execute(step, task, made._inputs(step, task), node, display, {"values": trial.values}, end)
+
+    def _search(self, task: str | None, node: str, display: Display) -> Artifact:
+        """Run the trials of the task that are not done, and keep the best."""
+        assert task is not None
+        step, config = GRAPH["search"], self.recipe.tasks[task].finetune.search
+        assert config is not None
+        if self._computes_anew(step) or not self._finished(step, task):
+            for number in range(1, config.trials + 1):
+                self.step("trial", task, display, trial=number)
+
+        def keep(out: Path) -> dict[str, Any]:
+            return search(self.trials(task), out)
+
+        return self._execute(step, task, self._inputs(step, task), node, display, work=keep)
 
     def _judge_champion(self, task: str, display: Display) -> None:
         """Let the champion answer the same test rows as the candidate, whatever data it was trained on."""
@@ -233,7 +246,7 @@ class Flow:
         """Let the same model without pretraining, where it is asked for, answer the same test rows."""
         if GRAPH["scratch"].asked(self.recipe, task):
             made = self._made("scratch", task)
-            self._evaluate(Input(_folder(made), made.content), task, node_name(SCRATCH, task), display, {})
+            self._evaluate(Input(folder_of(made), made.content), task, node_name(SCRATCH, task), display, {})
 
     def _evaluate(self, model: Input, task: str, node: str, display: Display, facts: Mapping[str, Any]) -> None:
         """Let another model than the candidate answer the test rows."""
@@ -245,130 +258,3 @@ class Flow:
         }
         with self._recorded(node):
             self._execute(GRAPH["evaluate"], task, inputs, node, display, facts)
-
-    def _inputs(self, step: Step, task: str | None) -> dict[str, Input]:
-        inputs = {}
-        for argument, upstream in step.inputs.items():
-            if upstream == "reference":
-                if given := self._reference():
-                    inputs[argument] = given
-                continue
-            artifact = self._made(upstream, task) if upstream in GRAPH else self._node(upstream, task)
-            if artifact:
-                inputs[argument] = Input(_folder(artifact), artifact.content)
-        return inputs
-
-    def _reference(self) -> Input | None:
-        """Return what the rows may have drifted from, None when nothing has been published yet."""
-        if self.recipe.data.drift.reference == "off":
-            return None
-        models = {task: self.model_name(task) for task in self.recipe.tasks}
-        folder = self.store.root / "references" / self.run_id
-        content = collect_references(self.registry, models, self._made("validate", None).path / REFERENCE, folder)
-        return Input(folder, content) if content else None
-
-    def _execute(
-        self,
-        step: Step,
-        task: str | None,
-        inputs: Mapping[str, Input],
-        node: str,
-        display: Display,
-        facts: Mapping[str, Any] | None = None,
-        end: End | None = None,
-    ) -> Artifact:
-        started = time.monotonic()
-        view = View(self.recipe, step.reads_of(task), step.uses)
-        pretrained, cache = self._pretrained(step), self.store.root / "cache"
-        call = Call(self.recipe, step, task, inputs, pretrained, cache, self.registry.mlflow, self.crew, self.force)
-        with display.step(node) as progress:
-            factors = factors_of(self.recipe, step, task, inputs, view, self.force)
-            launch = self._launch(step, task)
-            if launch.wanted and not (self.crew or self.launched):
-                artifact = self._launched(launch, factors, progress, end)
-            else:
-                artifact = self.store.run(
-                    step.name,
-                    factors,
-                    lambda out: asdict(call(out, progress, factors.inputs)),
-                    progress.say,
-                    again=step.name in self._again,
-                )
-        seconds = end.seconds if end else time.monotonic() - started
-        entry = {"reference": artifact.reference, "hit": artifact.hit, "seconds": round(seconds, 3), "status": "done"}
-        self.store.runs.record(self.run_id, node, entry | dict(facts or {}))
-        display.finished(node, artifact.hit, seconds, summary(step.name, artifact.result))
-        return artifact
-
-    def _launch(self, step: Step, task: str | None) -> Launch:
-        record = self.store.runs.path(self.run_id)
-        return Launch(self.recipe, step, task, self.run_id, record, self.store.root, step.name in self._again)
-
-    def _launched(self, launch: Launch, factors: Factors, progress: Progress, end: End | None) -> Artifact:
-        """Return an artifact that other processes have made or, unless it is there, make now."""
-        if not (launch.again or end) and (found := self.store.finished(factors)):
-            return found
-        if end:
-            end.check()
-        else:
-            launch.run(progress)
-        return replace(self.store.get(f"{launch.step.name}/{factors.fingerprint()}"), hit=False)
-
-    def _pretrained(self, step: Step) -> Mapping[str, Any] | None:
-        """Return how the pretraining ended that a step which trains starts from."""
-        return self._made("pretrain", None).result if step.trains and step.name != "pretrain" else None
-
-    def _made(self, name: str, task: str | None) -> Artifact:
-        """Return the artifact of a step: this run's, or else the one that the same recipe values gave before."""
-        step = GRAPH[name]
-        task = task if step.per_task else None
-        if artifact := self._node(name, task) or self._finished(step, task):
-            return artifact
-        option = f" --task {task}" if task else ""
-        raise StoreError(
-            f"the artifact of step {name!r} for these recipe values is not in {self.store.root}; make it first: "
-            f"`tradewind step {name} RECIPE{option}`, or run the whole recipe: `tradewind run RECIPE`"
-        )
-
-    def _finished(self, step: Step, task: str | None) -> Artifact | None:
-        """Return the artifact that the recipe's values give, when it is in the store."""
-        view = View(self.recipe, step.reads_of(task), step.uses)
-        return self.store.finished(factors_of(self.recipe, step, task, self._inputs(step, task), view, self.force))
-
-    def _node(self, name: str, task: str | None) -> Artifact | None:
-        """Return the artifact that this run has for a step already."""
-        entry = self._record()["nodes"].get(node_name(name, task), {})
-        return self.store.get(entry["reference"]) if entry.get("status") == "done" else None
-
-    def _record(self) -> dict[str, Any]:
-        return self.store.runs.load(self.run_id)
-
-    @contextmanager
-    def _recorded(self, node: str) -> Iterator[None]:
-        """Record that a node is at work, and how it failed if it does."""
-        self.store.runs.record(self.run_id, node, {"status": "running"})
-        with self._guarded():
-            try:
-                yield
-            except BaseException as error:
-                entry = {"status": _status(error), "error": f"{type(error).__name__}: {error}"}
-                self.store.runs.record(self.run_id, node, entry)
-                raise
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Record how the run ended if something fails."""
-        try:
-            yield
-        except BaseException as error:
-            self.store.runs.finish(self.run_id, _status(error))
-            raise
-
-
-def _status(error: BaseException) -> str:
-    return "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
-
-
-def _folder(artifact: Artifact) -> Path:
-    """Return the folder that the next step reads: of a fine-tuning, its bundle."""
-    return artifact.path / "bundle" if artifact.step in ("finetune", "scratch") else artifact.path

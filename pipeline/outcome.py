@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.search import spoken_value
 from pipeline.judge.names import spoken
 from pipeline.progress import format_figure
 
@@ -25,6 +26,7 @@ class TaskOutcome:
         example: dict. A test row that the candidate answered right: text, text_pair where there is one, label,
             confidence; None when there is none.
         forced: str. Why it was published against its verdict; None when it was not.
+        search: dict. The result of the search for its values; None when there was none.
     """
 
     verdict: str
@@ -37,6 +39,7 @@ class TaskOutcome:
     example: dict[str, Any] | None
     forced: str | None = None
     scratch: dict[str, Any] | None = None
+    search: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ SHOWN = {
         "tokens_per_second": "tokens/s",
     },
     "scratch": {"steps": "steps", "loss": "loss", "validation_accuracy": "validation accuracy"},
+    "trial": {},
+    "search": {"best_trial": "best trial"},
     "baseline": {},
     "evaluate": {},
     "gate": {"verdict": "verdict"},
@@ -114,6 +119,11 @@ def summary(step: str, result: dict[str, Any]) -> str:
     shown |= {name.replace("_", " "): value for name, value in result.get("language", {}).items()}
     if long := sum(task.get("long_texts", 0) for task in result.get("tasks", {}).values()):
         shown["longer than the model"] = long
+    if step == "trial":
+        shown |= {key: spoken_value(value) for key, value in result["values"].items()}
+        shown |= {"diverged": ""} if result["diverged"] else {spoken(result["metric"], start=False): result["value"]}
+    if step == "search":
+        shown[spoken(result["metric"], start=False)] = result["validation_metric"]
     metrics = result.get("metrics") or {}
     shown |= {spoken(name, start=False): metrics[name] for name in KNOWN_BY if name in metrics}
     return "  ".join(f"{name} {format_figure(value)}" for name, value in shown.items() if value is not None)

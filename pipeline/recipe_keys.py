@@ -49,10 +49,10 @@ class Keys:
                 return self._resolve({"$ref": mapping[kind]})
             variants = [self._resolve(option)["properties"] for option in node["oneOf"]]
             return {"type": "object", "properties": {key: value for keys in variants for key, value in keys.items()}}
-        for option in node.get("anyOf", ()):
-            if "items" in option or "properties" in self._resolve(option):
-                return self._resolve(option)
-        return node
+        options = [self._resolve(option) for option in _options(node)]
+        structured = [option for option in options if "items" in option or "properties" in option]
+        alike = [option for option in structured if ("items" in option) == isinstance(value, list)]
+        return next(iter(alike or structured), node)
 
     def allowed(self, node: Node, value: object) -> list[str]:
         """Return the keys that may stand in `node`; empty when its keys are free names."""
@@ -78,10 +78,12 @@ class Keys:
                 node = self._resolve({"$ref": node[KIND]["mapping"][part]})
             elif part == KEY_ERROR:
                 node = parent.get("propertyNames", {})
-            elif "anyOf" not in node or isinstance(part, int):
+            elif not _options(node) or isinstance(part, int):
                 path += (part,)
                 parent, node = node, self.child(node, part, value) or {}
                 value = _inside(value, part)
+            elif isinstance(value, Mapping | list):
+                node = self.variant(node, value)
         return path, parent, node
 
     def section(self, node: Node) -> Node:
@@ -94,7 +96,7 @@ class Keys:
         node = self._resolve(node)
         if KIND in node:
             return f"a mapping whose `{node[KIND]['propertyName']}` is one of {', '.join(node[KIND]['mapping'])}"
-        if options := node.get("anyOf"):
+        if options := _options(node):
             return " or ".join(self.describe(option) for option in options)
         if "const" in node:
             return str(node["const"])
@@ -174,6 +176,11 @@ def shown(value: object) -> str:
         return f"a list of {len(value)}" if value else "an empty list"
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _options(node: Node) -> Sequence[Node]:
+    """Return the schemas of a union that no key of the value tells apart."""
+    return node.get("anyOf") or ([] if KIND in node else node.get("oneOf", []))
 
 
 def _plain(node: Node) -> str:

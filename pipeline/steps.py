@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class Step:
         uses: tuple of str. Recipe values it may read that cannot change what it makes.
         per_task: bool. Runs once per task, rather than once per recipe.
         asked_by: str. Recipe value that asks for it by not being `off`; empty: every run has it.
+        part_of: str. The step that it is a part of, where a run has no node of its own for it.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Step:
     uses: tuple[str, ...] = ()
     per_task: bool = True
     asked_by: str = ""
+    part_of: str = ""
 
     @property
     def trains(self) -> bool:
@@ -72,6 +74,13 @@ WATCHING = ("runtime.tracking", "runtime.profile")
 # Evaluations of other models than the candidate, which a run may have.
 CHAMPION, SCRATCH = "champion", "scratch_evaluate"
 
+FINETUNE = Step(
+    "finetune",
+    ("seed", "model", "tasks.{task}.finetune", KIND, LONG, *TRAINING),
+    {"tokens": "preprocess", "backbone": "pretrain"},
+    uses=CHECKPOINTING + WATCHING + SPREADING,
+)
+
 GRAPH = {
     step.name: step
     for step in (
@@ -96,19 +105,10 @@ GRAPH = {
             uses=CHECKPOINTING + WATCHING + SPREADING,
             per_task=False,
         ),
-        Step(
-            "finetune",
-            ("seed", "model", "tasks.{task}.finetune", KIND, LONG, *TRAINING),
-            {"tokens": "preprocess", "backbone": "pretrain"},
-            uses=CHECKPOINTING + WATCHING + SPREADING,
-        ),
-        Step(
-            "scratch",
-            ("seed", "model", "tasks.{task}.finetune", KIND, LONG, *TRAINING),
-            {"tokens": "preprocess"},
-            uses=CHECKPOINTING + WATCHING + SPREADING,
-            asked_by="tasks.{task}.gate.scratch",
-        ),
+        FINETUNE,
+        replace(FINETUNE, name="trial", part_of="finetune"),
+        replace(FINETUNE, name="search", part_of="finetune"),
+        replace(FINETUNE, name="scratch", inputs={"tokens": "preprocess"}, asked_by="tasks.{task}.gate.scratch"),
         Step("baseline", ("seed", KIND), {"tokens": "preprocess"}),
         Step(
             "evaluate",
@@ -129,9 +129,10 @@ GRAPH = {
         ),
     )
 }
-STEPS = tuple(GRAPH)
+STEPS = tuple(name for name, step in GRAPH.items() if not step.part_of)
 
 
-def node_name(step: str, task: str | None) -> str:
-    """Return the name of a step in a run: `pretrain`, or `finetune[chapter]`."""
-    return f"{step}[{task}]" if task else step
+def node_name(step: str, task: str | None, trial: int | None = None) -> str:
+    """Return the name of a step in a run: `pretrain`, `finetune[chapter]`, or `trial[chapter 3]`."""
+    where = " ".join(str(part) for part in (task, trial) if part)
+    return f"{step}[{where}]" if where else step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.output import duration
+from pipeline.config.search import spoken_value
 from pipeline.judge.names import HEADLINES, sign, spoken
 from pipeline.progress import describe
 
@@ -47,6 +49,8 @@ def print_artifact(artifact: Artifact, console: Console) -> None:
     if figures:
         facts.add("result", describe(figures))
     console.print(facts.table)
+    if trials := artifact.result.get("trials"):
+        console.print(_trials_table(trials, artifact.result["metric"], artifact.result["best_trial"]))
 
 
 def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
@@ -56,6 +60,8 @@ def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
     title.append(f", published as {task.model} version {task.version}" if task.version else ", not published")
     console.print(title)
     console.print(_metrics_table(task))
+    if search := task.search:
+        console.print(_trials_table(search["trials"], search["metric"], search["best_trial"]))
     facts = Facts()
     if task.forced:
         facts.add("forced", task.forced, style="bold red")
@@ -87,6 +93,19 @@ def _metrics_table(task: TaskOutcome) -> Table:
             best = max(known, key=lambda value: sign(metric) * value)
             cells = [Text("-", style="dim") if value is None else _cell(value, best) for value in values]
             table.add_row(spoken(metric, start=False), *cells)
+    return table
+
+
+def _trials_table(trials: Sequence[Mapping[str, Any]], metric: str, best: int) -> Table:
+    """Return one row per trial of a search; the best is bold."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False, padding=(0, 2, 0, 1))
+    for title in ("trial", *trials[0]["values"], f"validation {spoken(metric, start=False)}", "time"):
+        table.add_column(title, justify="right")
+    for trial in trials:
+        values = [spoken_value(value) for value in trial["values"].values()]
+        found = "diverged" if trial["metric"] is None else f"{trial['metric']:.3f}"
+        style = "bold" if trial["trial"] == best else ""
+        table.add_row(str(trial["trial"]), *values, found, duration(trial["seconds"]), style=style)
     return table
 
 

@@ -19,6 +19,7 @@ from pipeline.config import Recipe, Settings
 from pipeline.flow import STEPS, Flow
 from pipeline.recipe_keys import did_you_mean
 from pipeline.recipes import load_recipe
+from pipeline.steps import GRAPH
 
 SHARED = ("validate", "drift", "preprocess", "pretrain")
 
@@ -129,7 +130,7 @@ def run(
 
     def resume() -> str:
         # What was computed anew before the failure is finished: go on from the step that failed.
-        again = display.current.split()[0].split("[")[0] if restart and display.current else restart
+        again = part_of(display.current.split("[")[0]) if restart and display.current else restart
         return command_line("run", str(recipe), **{"from": again}, task=tasks, set=overrides, force=force)
 
     with resumable(lambda: "reading the recipe", resume):
@@ -158,6 +159,10 @@ def step(
             "--run", metavar="RUN", help="Take the inputs and the recipe of this run; `tradewind runs` lists them."
         ),
     ] = None,
+    trial: Annotated[
+        int | None,
+        typer.Option("--trial", metavar="N", min=1, help="Of finetune with a search: only this trial, from 1 on."),
+    ] = None,
     overrides: Overrides = None,
     profile: Profile = False,
     processes: Processes = None,
@@ -171,7 +176,10 @@ def step(
     overrides = with_flags(overrides, profile, processes)
     if force is not None and name != "publish":
         raise typer.BadParameter(f"received it for the step {name}; only publish can be forced", param_hint="--force")
-    again = command_line("step", name, str(recipe), task=task, run=run_id, set=overrides, force=force)
+    if trial is not None and name != "finetune":
+        raise typer.BadParameter(f"received it for the step {name}; only finetune has trials", param_hint="--trial")
+    number = str(trial) if trial else None
+    again = command_line("step", name, str(recipe), task=task, run=run_id, trial=number, set=overrides, force=force)
     with resumable(lambda: "reading the recipe", lambda: again):
         found = load_recipe(recipe, overrides or [])
     chosen = _task_of(name, found, task)
@@ -184,13 +192,18 @@ def step(
             flow = Flow.resume(run_id, Settings())
         flow.force = force
         with crew_of(flow):
-            artifact = flow.step(name, chosen, display)
+            artifact = flow.step("trial" if trial else name, chosen, display, trial=trial)
         if name == "publish" and chosen is not None:
             version = flow.register(chosen)
             display.console.print(f"{version.name} version {version.version} is the champion")
         if run_id is None:
             flow.store.runs.finish(flow.run_id, "succeeded")  # a run of this one step
     print_artifact(artifact, display.console)
+
+
+def part_of(step: str) -> str:
+    """Return the step that a person names for this one."""
+    return GRAPH[step].part_of or step if step in GRAPH else step
 
 
 def helps(recipe: Recipe) -> bool:

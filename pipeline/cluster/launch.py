@@ -31,6 +31,7 @@ class Launch:
         record: Path. The file of that record, in the workspace.
         workspace: Path. Of the store, which all processes must see.
         again: bool. Whether it is computed anew although its artifact is there.
+        trial: int or None. Which trial of the task's search it is.
     """
 
     recipe: Recipe
@@ -40,6 +41,7 @@ class Launch:
     record: Path
     workspace: Path
     again: bool = False
+    trial: int | None = None
 
     @property
     def wanted(self) -> bool:
@@ -86,10 +88,11 @@ class Launch:
     def _work(self) -> Work:
         from pipeline.cluster.ray.launcher import Work
 
-        name = "-".join(filter(None, (self.run_id, self.step.name, self.task)))
+        name = "-".join(str(part) for part in (self.run_id, self.step.name, self.task, self.trial) if part)
         return Work(self._command(), name, self.recipe.runtime, self.workspace, self.record, alone=not self.step.trains)
 
     def _command(self) -> list[str]:
         command = [sys.executable, "-m", "pipeline.cluster.member", self.step.name, "--run", self.run_id]
         command += ["--task", self.task] if self.task else []
+        command += ["--trial", str(self.trial)] if self.trial else []
         return command + (["--again"] if self.again else [])

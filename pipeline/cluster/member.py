@@ -1,4 +1,4 @@
-"""One process of a training that was launched: `python -m pipeline.cluster.member STEP --run RUN [--task TASK]`.
+"""One process of a training that was launched: `python -m pipeline.cluster.member STEP --run RUN`.
 
 Its place comes from the environment. Exit status 0: done; 75: interrupted, the same command goes on; 1: an error, which
 stands on the standard error.
@@ -27,10 +27,11 @@ def main() -> None:
     parser.add_argument("step")
     parser.add_argument("--run", required=True)
     parser.add_argument("--task")
+    parser.add_argument("--trial", type=int)
     parser.add_argument("--again", action="store_true")
     given = parser.parse_args()
     try:
-        _take_part(given.step, given.run, given.task, given.again)
+        _take_part(given.step, given.run, given.task, given.again, given.trial)
     except TradewindError as error:
         sys.stderr.write(f"{error}\n")
         end_now(INTERRUPTED if isinstance(error, Interrupted) else 1)
@@ -39,18 +40,18 @@ def main() -> None:
         end_now(1)
 
 
-def _take_part(step: str, run: str, task: str | None, again: bool) -> None:
+def _take_part(step: str, run: str, task: str | None, again: bool, trial: int | None) -> None:
     flow, place = Flow.resume(run, Settings()), find_place(os.environ)
     flow.launched = True
     if place is None:  # the only one
-        flow.step(step, task, LineDisplay(), again)
+        flow.step(step, task, LineDisplay(), again, trial=trial)
         return
     if place.process_id:
         follow(place, flow.recipe)
         return
     flow.crew = Crew(place, flow.recipe, LineProgress().say)
     try:
-        flow.step(step, task, LineDisplay(), again)
+        flow.step(step, task, LineDisplay(), again, trial=trial)
     finally:
         flow.crew.close()
 

@@ -15,6 +15,7 @@ from pipeline.config.finetuning import Finetune, Lora
 from pipeline.config.judging import Evaluate, Gate
 from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
 from pipeline.config.running import Airflow, Mesh, Publish, Ray, Runtime
+from pipeline.config.search import Range, Search
 from pipeline.config.section import Fraction, Name, Section, Severity
 from pipeline.config.settings import Settings, resolve_secrets
 from pipeline.config.sources import Columns, FilesSource, Icd10Source, Source, SplitName, SqlSource
@@ -46,9 +47,11 @@ __all__ = [
     "Preprocess",
     "Pretrain",
     "Publish",
+    "Range",
     "Ray",
     "Recipe",
     "Runtime",
+    "Search",
     "Section",
     "Settings",
     "Severity",
@@ -127,7 +130,8 @@ class Task(Section):
 
     @model_validator(mode="after")
     def _sections_fit_the_kind(self) -> Task:
-        self.finetune.check(self.data.kind)
+        for variant in self.finetune.variants():
+            variant.check(self.data.kind)
         self.gate.check(self.data.kind)
         how = self.finetune
         if self.gate.scratch != "off" and (how.method != "full" or how.initialize == "scratch"):
@@ -135,6 +139,11 @@ class Task(Section):
                 f"gate.scratch compares with the same fine-tuning from random weights, and finetune.method is "
                 f"{how.method}, finetune.initialize {how.initialize}: expected full and pretrained, as random weights "
                 "that stay as they are teach nothing; change them, or set gate.scratch to off"
+            )
+        if self.gate.scratch != "off" and how.search:
+            raise ValueError(
+                "gate.scratch compares with the same fine-tuning from random weights, and finetune.search finds its "
+                "values for the pretrained model; write them down and remove the search, or set gate.scratch to off"
             )
         return self
 
@@ -200,9 +209,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _batches_divide(self) -> Recipe:
         micro = self.runtime.micro_batch_size
-        batches = {"pretrain": self.pretrain.global_batch_size}
-        batches |= {f"tasks.{name}.finetune": task.finetune.global_batch_size for name, task in self.tasks.items()}
-        for path, batch in batches.items():
+        sizes = [("pretrain", self.pretrain.global_batch_size)]
+        for name, task in self.tasks.items():
+            sizes += [(f"tasks.{name}.finetune", variant.global_batch_size) for variant in task.finetune.variants()]
+        for path, batch in sizes:
             if micro and batch and batch % micro and micro < batch:
                 raise ValueError(
                     f"{path}.global_batch_size is {batch}, not a multiple of runtime.micro_batch_size ({micro}); "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from pipeline.config.search import Search, checked_space, spoken_values, with_values
 from pipeline.config.section import Fraction, Section
 from pipeline.config.training import Optimization, Rate
 
@@ -66,6 +67,28 @@ class Finetune(Optimization):
         1, description="the same fine-tuning from so many seeds; the best by validation is kept, mean and spread told"
     )
 
+    search: Search | None = Field(
+        None, description="tries several values of the keys above; those of the best trial by validation are kept"
+    )
+
+    def variants(self) -> list[Finetune]:
+        """Return what may be trained: this or, of a search, combinations of its values.
+
+        Raises ValueError for one that the section would refuse.
+        """
+        if self.search is None:
+            return [self]
+        found = []
+        for values in self.search.corners():
+            try:
+                found.append(with_values(self, values))
+            except ValidationError as error:
+                why = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(
+                    f"search.space allows {spoken_values(values)}, which is no fine-tuning: {why}"
+                ) from None
+        return found
+
     def check(self, kind: str) -> None:
         """Raise ValueError when a key does not go with the kind of task."""
         classes, several = ("classification", "tagging"), ("classification", "multi_label", "tagging")
@@ -81,6 +104,11 @@ class Finetune(Optimization):
                 f"finetune.method feature_extraction keeps one feature a text, and {kind} needs one a word; set method "
                 "to partial with trainable_layers: 1, or to lora"
             )
+
+    @field_validator("search")
+    @classmethod
+    def _space_is_of_this_section(cls, search: Search | None) -> Search | None:
+        return search and checked_space(search, cls, left_out=("seeds", "search"))
 
     @model_validator(mode="after")
     def _stopping_is_possible(self) -> Finetune:
@@ -116,4 +144,9 @@ class Finetune(Optimization):
             raise ValueError(
                 "optimizer muon is made for whole kernels, and method lora trains none; set optimizer to adamw"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _every_trial_is_possible(self) -> Finetune:
+        assert self.variants()
         return self

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.search import spoken_value
 from pipeline.judge.charts import Cloud, Whisker, cloud, curve, heat, whiskers
 from pipeline.judge.names import HEADLINES, SMALLER_IS_BETTER
 from pipeline.judge.sections import Artifacts, Values, read, training_log
@@ -51,8 +52,31 @@ def training(run: Values, artifacts: Artifacts, name: str) -> Values:
     """The curves of the fine-tuning, and the proof of the export."""
     return {
         "finetuning": training_log(artifacts.get(f"finetune[{name}]")),
+        "search": search(artifacts.get(f"finetune[{name}]")),
         "proof": read(artifacts.get(f"publish[{name}]"), "proof.json"),
         "versions": versions(run, name),
+    }
+
+
+def search(folder: Path | None) -> Values | None:
+    """Return the trials of a fine-tuning's search beside each other; None without one."""
+    result = read(folder, "manifest.json")["result"] if folder and (folder / "manifest.json").exists() else {}
+    if "trials" not in result:
+        return None
+    trials = result["trials"]
+    drawn = _drawn([{"value": trial["metric"], "interval": None} for trial in trials], result["metric"])
+    rows = [
+        {**trial, "values": [spoken_value(value) for value in trial["values"].values()], "found": found}
+        for trial, found in zip(trials, drawn, strict=True)
+    ]
+    done = [(float(trial["trial"]), float(trial["metric"])) for trial in trials if trial["metric"] is not None]
+    so_far = [(number, max(metric for _, metric in done[: place + 1])) for place, (number, _) in enumerate(done)]
+    return {
+        "metric": result["metric"],
+        "keys": list(trials[0]["values"]),
+        "best": result["best_trial"],
+        "rows": rows,
+        "chart": curve({"trial": done, "best so far": so_far}),
     }
 
 

@@ -25,6 +25,7 @@ FRAME = (
     "pipeline.config",
     "pipeline.errors",
     "pipeline.flow",
+    "pipeline.nodes",
     "pipeline.progress",
     "pipeline.recipes",
     "pipeline.store",

@@ -20,9 +20,10 @@ RUN = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 dag = DagBag(sys.argv[1]).dags["tiny"]
-run = dag.test(run_conf=json.loads(sys.argv[2]))
+run = dag.test(run_conf=json.loads(sys.argv[2]), mark_success_pattern=sys.argv[3] or None)
 states = {ti.task_id: ti.state for ti in run.get_task_instances()}
-print(json.dumps({"run": run.run_id, "state": run.state, "tasks": states}))
+shown = sorted(str(ti.rendered_map_index) for ti in run.get_task_instances() if ti.map_index >= 0)
+print(json.dumps({"run": run.run_id, "state": run.state, "tasks": states, "shown": shown}))
 """
 
 pytestmark = pytest.mark.slow
@@ -45,14 +46,17 @@ def airflow_environment(tmp_path_factory):
 
 @pytest.fixture
 def run_dag(airflow_environment, tiny_recipe, tmp_path):
-    """Return a function that runs the DAG with a configuration, and returns how it ended and what it logged."""
+    """Return a function that runs the DAG with a configuration, and returns how it ended and what it logged.
+
+    Tasks whose names fit the pattern `left_out` do nothing and succeed.
+    """
     environment = airflow_environment | {
         "TRADEWIND_RECIPES": str(tiny_recipe.parent),
         "TRADEWIND_WORKSPACE": str(tmp_path / "workspace"),
     }
 
-    def run(conf):
-        command = [sys.executable, "-c", RUN, str(DAGS), json.dumps(conf)]
+    def run(conf, left_out=""):
+        command = [sys.executable, "-c", RUN, str(DAGS), json.dumps(conf), left_out]
         ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
         assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
         return json.loads(ended.stdout.splitlines()[-1]), ended.stdout + ended.stderr
@@ -96,6 +100,31 @@ def test_what_passes_the_gate_is_published_and_what_it_refuses_is_not(run_dag, t
     forced = registry.champion("tiny-kind")
     assert forced.version == "2"
     assert forced.tags["forced"].startswith("the harbour needs it")
+
+
+def test_the_trials_of_a_search_are_mapped_and_the_best_is_judged(run_dag, tiny_recipe, tmp_path):
+    space = "{learning_rate: {low: 1.0e-4, high: 3.0e-2, log: true}, epochs: [1, 2]}"
+    section = f"finetune: {{global_batch_size: 4, search: {{trials: 3, parallel: 2, space: {space}}}}}"
+    text = tiny_recipe.read_text()
+    tiny_recipe.write_text(text.replace("finetune: {epochs: 2, global_batch_size: 4}", section))
+    ended, _ = run_dag({}, left_out=r"model\.(baseline|gate|publish)")
+    assert ended["state"] == "success"
+    assert set(ended["tasks"].values()) == {"success"}
+    store = Store(tmp_path / "workspace")
+    nodes = store.runs.load(f"tiny-{ended['run']}")["nodes"]
+    assert {"trial[kind 1]", "trial[kind 2]", "trial[kind 3]"} <= set(nodes)
+    result = store.manifest(nodes["finetune[kind]"]["reference"]).result
+    assert [entry["artifact"] for entry in result["trials"]] == [
+        nodes[f"trial[kind {number}]"]["reference"] for number in (1, 2, 3)
+    ]
+    assert store.manifest(nodes["evaluate[kind]"]["reference"]).result["metrics"]["accuracy"] > 0.5
+    labels = [label for label in ended["shown"] if "trial" in label]
+    assert [label.partition(": learning_rate=0.")[0] for label in labels] == [
+        f"kind, trial {number}" for number in (1, 2, 3)
+    ]
+    report = (tmp_path / "workspace" / "reports" / f"tiny-{ended['run']}" / "index.html").read_text()
+    assert f"Trial {result['best_trial']} was kept" in report
+    assert "could not be rendered" not in report
 
 
 def test_a_wrong_configuration_fails_the_first_task_at_once(run_dag, tmp_path):

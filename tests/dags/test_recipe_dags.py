@@ -12,7 +12,10 @@ from pipeline.errors import RecipeError
 from pipeline.recipes import list_recipes, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("grain", "great_expectations", "jax", "keras", "mlflow", "numpy", "pandas", "sklearn", "tensorflow", "torch")
+HEAVY = (
+    *("grain", "great_expectations", "jax", "keras", "mlflow", "numpy", "optuna", "pandas", "sklearn", "tensorflow"),
+    "torch",
+)
 
 
 def test_every_shipped_recipe_has_a_sound_dag(load_dags):

@@ -249,6 +249,28 @@ def test_calibration_slices_and_errors_have_their_place(tmp_path, artifacts) -> 
         assert expected in text, expected
 
 
+def test_the_trials_of_a_search_stand_beside_each_other(tmp_path, artifacts) -> None:
+    folder = artifacts["finetune[organ]"] = tmp_path / "store" / "search"
+    folder.mkdir()
+    trials = [
+        {"trial": number, "values": {"learning_rate": rate, "lora.rank": None}, "metric": metric, "seconds": 65.0}
+        | {"diverged": None if metric else f"the loss became nan {ATTACK}", "artifact": f"trial/{number}"}
+        for number, rate, metric in [(1, 0.0003, 0.61), (2, 0.02, None), (3, 0.001, 0.74)]
+    ]
+    result = {"metric": "macro_f1", "best_trial": 3, "trials": trials}
+    (folder / "manifest.json").write_text(json.dumps({"result": result}))
+    page = Page(render(make_run(), artifacts, tmp_path / "report"))
+    assert "3 fine-tunings, compared by Macro-F1 on the validation rows. Trial 3 was kept." in page.text
+    for expected in (
+        "learning_rate lora.rank Macro-F1 Time",
+        "1 0.0003 null 0.610",
+        "2 0.02 null diverged 1 min 5 s",
+        "3 best",
+    ):
+        assert expected in " ".join(page.text.split()), expected
+    assert "could not be rendered" not in page.text
+
+
 @pytest.mark.parametrize("broken", ["errors.json", "predictions.parquet", "metrics.json"])
 def test_a_part_of_a_task_that_breaks_leaves_the_others(tmp_path, artifacts, broken) -> None:
     (artifacts["evaluate[organ]"] / broken).write_text("{ not json")

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.errors import TrainingError
+from pipeline.errors import Diverged
 from pipeline.training.batches import Batches
 from pipeline.training.position import Position
 from pipeline.training.watch.spikes import Bad, Spike
@@ -14,7 +14,7 @@ from pipeline.training.watch.spikes import Bad, Spike
 BAD_BATCH = "bad_batch.json"
 
 
-def bad_number(bad: Bad, position: Position, batches: Batches, folder: Path) -> TrainingError:
+def bad_number(bad: Bad, position: Position, batches: Batches, folder: Path) -> Diverged:
     """Return the error for an update that cannot be trained on from, once its batch is written to `bad_batch.json`.
 
     Args:
@@ -29,17 +29,17 @@ def bad_number(bad: Bad, position: Position, batches: Batches, folder: Path) -> 
         description["rows"] = describe(data_step)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / BAD_BATCH).write_text(json.dumps(description, indent=2))
-    return TrainingError(
+    return Diverged(
         f"the {bad.what.replace('_', ' ')} became {bad.value} at update {bad.update}; what its batch held is in "
         f"{folder / BAD_BATCH}. Lower learning_rate or clip_norm, lengthen the warm-up, train in float32 "
         "(runtime.precision), or mend those rows"
     )
 
 
-def endless_spikes(spike: Spike, position: Position) -> TrainingError:
+def endless_spikes(spike: Spike, position: Position) -> Diverged:
     """Return the error for a spike after as many rollbacks as are tried."""
     skipped = ", ".join(f"{first} to {end - 1}" for first, end in position.skipped)
-    return TrainingError(
+    return Diverged(
         f"the loss spiked again, to {spike.loss:.4g} at update {spike.update}, after {position.rollbacks} rollbacks "
         f"without getting past update {position.trouble} (data steps left out: {skipped}). So it is not the data: "
         "lower learning_rate or clip_norm, or lengthen the warm-up; if such losses are usual for this corpus, raise "
