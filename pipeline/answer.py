@@ -5,6 +5,7 @@ multi_label      {"labels": [...], "top": [{"label", "confidence"}, ...]}
 regression       {"value"}
 tagging          {"words": [{"word", "tag", "confidence"}, ...], "spans": [{"type", "text", "first", "last"}, ...]},
                  spans where the tags mark some (BIO, BIOES, BILOU)
+generation       {"text", "score", "finished"}: score is the mean log-probability of a token
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Said = dict[str, Any]
 
 def answers_of(bundle: Bundle, texts: Sequence[str], pairs: Sequence[str | None] | None, top: int) -> list[Said]:
     """Return what the model says of each text, with the `top` most likely labels."""
-    said = bundle.answer(texts, pairs)
+    said: Any = bundle.answer(texts, pairs)
     match bundle.kind:
         case "classification":
             return [_best(bundle.labels, row, top) for row in said]
@@ -31,6 +32,9 @@ def answers_of(bundle: Bundle, texts: Sequence[str], pairs: Sequence[str | None]
             return [_set(bundle, row, top) for row in said]
         case "regression":
             return [{"value": float(value)} for value in said]
+        case "generation":
+            answers = zip(said.texts, said.scores, said.finished, strict=True)
+            return [{"text": text, "score": float(score), "finished": bool(end)} for text, score, end in answers]
     return [_tags(bundle.labels, words, rows) for words, rows in zip(bundle.words(texts), said, strict=True)]
 
 

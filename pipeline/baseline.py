@@ -14,6 +14,8 @@ from pipeline.config import Recipe
 from pipeline.errors import SourceError
 from pipeline.judge.baselines.linear import linear
 from pipeline.judge.baselines.majority import majority
+from pipeline.judge.baselines.nearest import nearest, plain
+from pipeline.judge.names import opponent
 from pipeline.judge.predictions import read_split, write_predictions
 from pipeline.judge.prose import figures
 from pipeline.progress import Progress
@@ -23,14 +25,17 @@ MAJORITY = "majority"
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """How the linear model does on the test rows; `metrics` are the headlines of the kind, `majority` the same."""
+    """How the linear model, or what stands in for it, does on the test rows.
+
+    `metrics` are the headlines of the kind, `majority` the same of the majority answer.
+    """
 
     task: str
     kind: str
     rows: int
     metrics: dict[str, float | None]
     majority: dict[str, float | None]
-    regularisation: float
+    regularisation: float | None
     features: int
     unseen_rows: int
 
@@ -52,14 +57,17 @@ def baseline(recipe: Recipe, task: str, tokens: Path, out: Path, progress: Progr
     kind = recipe.tasks[task].data.kind
     train, validation, test = (read_split(tokens, task, split) for split in ("train", "validation", "test"))
     known = labels_of(kind, task, train)
-    fitted = linear(kind, train, validation, test, known, recipe.seed, progress)
-    metrics = write_predictions(out, task, "linear baseline", fitted.predictions)
-    plain, said = majority(kind, train, test, known)
+    if kind == "generation":
+        fitted = nearest(train, test, progress)
+    else:
+        fitted = linear(kind, train, validation, test, known, recipe.seed, progress)
+    metrics = write_predictions(out, task, opponent("baseline", kind), fitted.predictions)
+    simple, said = plain(train, test) if kind == "generation" else majority(kind, train, test, known)
     (out / MAJORITY).mkdir(exist_ok=True)
-    plain_metrics = write_predictions(out / MAJORITY, task, MAJORITY, plain, {"said": said})
+    plain_metrics = write_predictions(out / MAJORITY, task, MAJORITY, simple, {"said": said})
+    strength = "" if fitted.regularisation is None else f" ({fitted.regularisation:g})"
     progress.say(
-        f"{fitted.said} ({fitted.regularisation:g}): {figures(metrics)} on {len(test):,} test rows; {said}: "
-        f"{figures(plain_metrics)}"
+        f"{fitted.said}{strength}: {figures(metrics)} on {len(test):,} test rows; {said}: {figures(plain_metrics)}"
     )
     return BaselineResult(
         task=task,
@@ -74,12 +82,14 @@ def baseline(recipe: Recipe, task: str, tokens: Path, out: Path, progress: Progr
 
 
 def labels_of(kind: str, task: str, train: pd.DataFrame) -> tuple[str, ...]:
-    """Return the labels of the training rows, sorted; none for regression.
+    """Return the labels of the training rows, sorted; none for regression and generation.
 
     Raises:
         SourceError: there is nothing to tell apart.
     """
     at_fault = f"check tasks.{task}.data (source, label, where)"
+    if kind == "generation":
+        return ()
     if kind == "regression":
         if train["label"].nunique() < 2:
             raise SourceError(

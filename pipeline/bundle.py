@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -15,7 +15,8 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from models.classifier import SegmentClassifier, SegmentRegressor, TokenClassifier
-from pipeline.config import Clean
+from models.language_models import LanguageModel
+from pipeline.config import Clean, Decode
 from pipeline.data.answers import words_of
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.packing import pack
@@ -24,6 +25,9 @@ from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.words import WordEncoder
 from pipeline.errors import TradewindError
 from pipeline.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from pipeline.writing import Written
 
 MODEL, TOKENIZER, CARD = "model.keras", "tokenizer.json", "bundle.json"
 ROWS_PER_BATCH = 32
@@ -39,14 +43,16 @@ class Bundle:
 
     Attributes:
         task: str. Name of the task.
-        kind: str. Of the task: classification, multi_label, regression or tagging.
-        labels: tuple of str. The classes, in the order of the probabilities; of regression none.
+        kind: str. Of the task: classification, multi_label, regression, tagging or generation.
+        labels: tuple of str. The classes, in the order of the probabilities; of regression and generation none.
         sequence_length: int. Longest text in tokens; longer ones are truncated or, for tags, cut into several.
         tokenizer: Tokenizer. As trained.
         clean: Clean. What was repaired and redacted in the texts that it learned from, and so is in those it is asked.
-        model: SegmentClassifier, SegmentRegressor or TokenClassifier.
+        model: SegmentClassifier, SegmentRegressor, TokenClassifier, or of generation a LanguageModel.
         thresholds: tuple of float. Of multi_label: the probability above which each label is given.
         temperature: float. What a classifier's logits are divided by, so that its confidence can be believed.
+        prompt: str or None. Of generation: what the texts are put into.
+        decode: Decode or None. Of generation: how answers are written; None until the bundle is published.
     """
 
     task: str
@@ -55,9 +61,11 @@ class Bundle:
     sequence_length: int
     tokenizer: Tokenizer
     clean: Clean
-    model: SegmentClassifier | TokenClassifier
+    model: SegmentClassifier | TokenClassifier | LanguageModel
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+    prompt: str | None = None
+    decode: Decode | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -83,6 +91,8 @@ class Bundle:
                 model=keras.saving.load_model(folder / MODEL, compile=False, safe_mode=True),
                 thresholds=tuple(card["thresholds"]),
                 temperature=card["temperature"],
+                prompt=card.get("prompt"),
+                decode=Decode.model_validate(card["decode"]) if card.get("decode") else None,
             )
             bundle._require_one_origin()
         except Exception as error:
@@ -106,11 +116,13 @@ class Bundle:
             "sequence_length": self.sequence_length,
             "clean": self.clean.model_dump(mode="json"),
         }
+        if self.kind == "generation":
+            card |= {"prompt": self.prompt, "decode": self.decode.model_dump(mode="json") if self.decode else None}
         (folder / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 
     def answer(
         self, texts: Sequence[str], pairs: Sequence[str | None] | None = None, progress: Progress | None = None
-    ) -> np.ndarray | list[np.ndarray]:
+    ) -> np.ndarray | list[np.ndarray] | Written:
         """Return what the model says of each text, or of each text and its second text.
 
         Texts are packed into rows as in training, so that short ones do not pay for a long row.
@@ -119,8 +131,13 @@ class Bundle:
             classification, multi_label: (texts, labels) float32, how likely each label is.
             regression: (texts,) float32.
             tagging: for each text (words, labels) float32; the words are those between its blanks, once it is cleaned.
+            generation: Written.
         """
         progress = progress or SilentProgress()
+        if self.kind == "generation":
+            from pipeline.writing import write
+
+            return write(self, texts, pairs, progress)
         if self.kind == "tagging":
             return self._tag(texts, progress)
         outputs = self.model.num_classes
@@ -128,7 +145,7 @@ class Bundle:
         if len(texts):
             encoder = TextEncoder(self.tokenizer)
             documents = encoder.encode(
-                self._cleaned(texts), None if pairs is None else self._cleaned(pairs), max_length=self.sequence_length
+                self.cleaned(texts), None if pairs is None else self.cleaned(pairs), max_length=self.sequence_length
             )
             for owners, rows in self._outputs(documents, encoder, progress, self.model.segments_per_row):
                 rows = rows.reshape(*rows.shape[:2], outputs)[:, : owners.shape[1]]  # (rows, segments, outputs)
@@ -137,11 +154,11 @@ class Bundle:
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the words of each text that a tagger tags."""
-        return [words_of(text) for text in self._cleaned(texts).to_pylist()]
+        return [words_of(text) for text in self.cleaned(texts).to_pylist()]
 
     def _tag(self, texts: Sequence[str], progress: Progress) -> list[np.ndarray]:
         encoder = TextEncoder(self.tokenizer)
-        cut = WordEncoder(encoder).windows(self._cleaned(texts), self.sequence_length)
+        cut = WordEncoder(encoder).windows(self.cleaned(texts), self.sequence_length)
         found: list[np.ndarray] = [np.empty((0, len(self.labels)), np.float32)] * len(cut.documents)
         for owners, rows in self._outputs(cut.documents, encoder, progress, None) if len(texts) else ():
             for row, documents in zip(rows, owners, strict=True):  # row: (seq, labels)
@@ -173,7 +190,8 @@ class Bundle:
             yield owners, said[: len(owners)]
             progress.update(min(start + ROWS_PER_BATCH, len(packed)), len(packed))
 
-    def _cleaned(self, texts: Sequence[str | None]) -> pa.Array:
+    def cleaned(self, texts: Sequence[str | None]) -> pa.Array:
+        """Return texts as the model learned them: repaired and redacted."""
         from pipeline.data.text.repair import clean
 
         return clean(pa.array(texts, pa.string()), self.clean)[0]
@@ -182,10 +200,14 @@ class Bundle:
         """Raise ValueError when the files come from different bundles: the answers would be numbers without meaning."""
         if not isinstance(self.model, MODELS[self.kind]):
             raise ValueError(f"{MODEL} holds a {type(self.model).__name__}, not a {MODELS[self.kind].__name__}")
+        tokens = self.tokenizer.get_vocab_size()
+        if self.kind == "generation":  # the sentinels of lost spans stand behind the tokenizer's ids
+            if tokens > (known := self.model.backbone.architecture()["vocabulary_size"]):
+                raise ValueError(f"{TOKENIZER} has {tokens} tokens and {MODEL} knows {known}")
+            return
         if self.kind != "regression" and self.model.num_classes != len(self.labels):
             raise ValueError(f"{CARD} names {len(self.labels)} labels and {MODEL} answers {self.model.num_classes}")
-        tokens, known = self.tokenizer.get_vocab_size(), self.model.encoder.vocabulary_size
-        if tokens != known:
+        if tokens != (known := self.model.encoder.vocabulary_size):
             raise ValueError(f"{TOKENIZER} has {tokens} tokens and {MODEL} knows {known}")
 
 
@@ -225,4 +247,5 @@ MODELS = {
     "multi_label": SegmentClassifier,
     "regression": SegmentRegressor,
     "tagging": TokenClassifier,
+    "generation": LanguageModel,
 }

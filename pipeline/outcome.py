@@ -68,7 +68,18 @@ def example_of(evaluation: Path) -> dict[str, Any] | None:
 
 
 # Of these metrics, those that a kind of task has are shown of its evaluations.
-KNOWN_BY = ("accuracy", "macro_recall", "subset_accuracy", "micro_f1", "rmse", "pearson", "token_accuracy", "f1")
+KNOWN_BY = (
+    "accuracy",
+    "macro_recall",
+    "subset_accuracy",
+    "micro_f1",
+    "rmse",
+    "pearson",
+    "token_accuracy",
+    "f1",
+    "bleu",
+    "chrf",
+)
 # What the permanent line of a finished step shows: result key -> how it is called.
 SHOWN = {
     "validate": {"kept": "rows", "quarantined": "quarantined"},

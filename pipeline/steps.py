@@ -52,6 +52,7 @@ class Step:
 
 
 KIND = "tasks.{task}.data.kind"
+DECODE = "tasks.{task}.decode"
 SPREADING = ("runtime.mesh", "runtime.fsdp_gather")  # changes the order of sums only
 TRAINING = ("runtime.backend", "runtime.precision", "runtime.micro_batch_size")
 CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept")
@@ -83,14 +84,14 @@ GRAPH = {
         ),
         Step(
             "finetune",
-            ("seed", "model", "tasks.{task}.finetune", KIND, *TRAINING),
+            ("seed", "model", "tasks.{task}.finetune", KIND, "tasks.{task}.data.prompt", *TRAINING),
             {"tokens": "preprocess", "backbone": "pretrain"},
             uses=CHECKPOINTING + WATCHING + SPREADING,
         ),
         Step("baseline", ("seed", KIND), {"tokens": "preprocess"}),
         Step(
             "evaluate",
-            ("tasks.{task}.evaluate", "tasks.{task}.gate.max_milliseconds", "tasks.{task}.data.source", KIND),
+            ("tasks.{task}.evaluate", "tasks.{task}.gate.max_milliseconds", "tasks.{task}.data.source", KIND, DECODE),
             {"tokens": "preprocess", "model": "finetune", "rows": "validate"},
             uses=("runtime.backend",),
         ),
@@ -101,7 +102,7 @@ GRAPH = {
         ),
         Step(
             "publish",
-            ("name", "publish"),
+            ("name", "publish", KIND, DECODE),
             {"model": "finetune", "evaluation": "evaluate", "verdict": "gate", "rows": "validate"},
             uses=("runtime.backend",),
         ),

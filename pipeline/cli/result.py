@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.output import duration
-from pipeline.judge.names import HEADLINES, sign, spoken
+from pipeline.judge.names import HEADLINES, opponent, sign, spoken
 from pipeline.progress import describe
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def _metrics_table(task: TaskOutcome) -> Table:
     """Return one row per metric; the best value of each row is bold."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False, padding=(0, 2, 0, 1))
     table.add_column("", min_width=16)
-    columns = {"candidate": task.candidate, "linear baseline": task.baseline, "champion": task.champion}
+    rival = opponent("baseline", task.candidate.get("kind"))
+    columns = {"candidate": task.candidate, rival: task.baseline, "champion": task.champion}
     for title in columns:
         table.add_column(title, justify="right", min_width=9)
     for metric in HEADLINES[task.candidate.get("kind", "classification")]:

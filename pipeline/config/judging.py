@@ -31,6 +31,9 @@ Metric = Literal[
     "precision",
     "recall",
     "token_accuracy",
+    "bleu",
+    "chrf",
+    "exact_match",
 ]
 Consequence = Literal["critical", "review", "warning", "off"]
 Positive = Annotated[float, Field(gt=0)]

@@ -4,6 +4,7 @@ classification   a class                            string
 multi_label      classes, any number of them        list of string, sorted
 regression       a number                           double
 tagging          a tag for each word of the text    list of string; the words are those between the text's blanks
+generation       a text                             string
 
 Several values in one cell are a JSON list, or stand between the task's `separator` (tags: between blanks).
 """
@@ -24,7 +25,9 @@ TYPES = {
     "multi_label": pa.list_(pa.string()),
     "regression": pa.float64(),
     "tagging": pa.list_(pa.string()),
+    "generation": pa.string(),
 }
+AS_THEY_ARE = ("classification", "generation")  # kinds whose answer is the cell itself
 SHOWN = 60
 
 
@@ -33,7 +36,7 @@ def parse(data: TaskData, labels: pa.Array) -> pa.Array:
 
     An empty cell of `multi_label` is no class at all, and so an answer.
     """
-    if data.kind == "classification":
+    if data.kind in AS_THEY_ARE:
         return pc.if_else(pc.equal(pc.utf8_trim_whitespace(labels), ""), None, labels)
     values = [_read(data, cell) for cell in labels.to_pylist()]
     return pa.array([None if isinstance(value, Fault) else value for value in values], TYPES[data.kind])
@@ -41,9 +44,9 @@ def parse(data: TaskData, labels: pa.Array) -> pa.Array:
 
 def faults(data: TaskData, labels: pa.Array, texts: pa.Array) -> pa.Array:
     """Return why each row's answer cannot be used, (rows,) string; null where it can."""
-    if data.kind == "classification":
+    if data.kind in AS_THEY_ARE:
         blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(labels, "")), "")
-        return pc.if_else(blank, _missing(data), pa.scalar(None, pa.string()))
+        return pc.if_else(blank, pa.scalar(_missing(data)), pa.scalar(None, pa.string()))
     found: list[str | None] = []
     for cell, text in zip(labels.to_pylist(), texts.to_pylist(), strict=True):
         value = _read(data, cell)
@@ -56,6 +59,14 @@ def faults(data: TaskData, labels: pa.Array, texts: pa.Array) -> pa.Array:
         else:
             found.append(None)
     return pa.array(found, pa.string())
+
+
+def counted(data: TaskData, labels: pa.Array) -> pa.Array:
+    """Return of typed answers what is counted: classes, tags, numbers; of texts their words, (rows,) double."""
+    answers = parse(data, labels)
+    if data.kind != "generation":
+        return answers
+    return pc.cast(pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(answers))), pa.float64())
 
 
 def words_of(text: str | None) -> list[str]:
@@ -92,7 +103,8 @@ def _read(data: TaskData, cell: str | None) -> str | float | list[str] | Fault:
 
 
 def _missing(data: TaskData) -> str:
-    return f"no label: column {data.label} is empty"
+    what = "target" if data.kind == "generation" else "label"
+    return f"no {what}: column {data.label} is empty"
 
 
 def _several(cell: str, separator: str | None) -> list[str] | Fault:

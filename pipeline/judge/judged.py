@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.judge.charts import Cloud, Whisker, cloud, curve, heat, whiskers
-from pipeline.judge.names import HEADLINES, SMALLER_IS_BETTER
+from pipeline.judge.names import HEADLINES, SMALLER_IS_BETTER, spoken
 from pipeline.judge.sections import Artifacts, Values, read, training_log
 
 CONFUSION_CLASSES = 30
 WORST_CLASSES = 30
 CONFUSED_PAIRS = 8
 SCATTERED = 600
-FURTHER = ("micro_f1", "roc_auc", "pr_auc")
+FURTHER = ("micro_f1", "roc_auc", "pr_auc", "perplexity")
 
 
 def folders_of(artifacts: Artifacts, name: str) -> dict[str, Path]:
@@ -40,11 +40,18 @@ def verdict(run: Values, artifacts: Artifacts, name: str) -> Values:
         "description": run["recipe"]["tasks"][name].get("description", ""),
         "gate": gate,
         "forced": read(exported.parent, exported.name).get("forced") if exported and exported.exists() else None,
+        "kind": kind_of(run, name),
         "models": list(metrics),
         "scores": scores(metrics, gate),
         "further": further(metrics),
         "versions": versions(run, name),
     }
+
+
+def kind_of(run: Values, name: str) -> str:
+    """Return the kind of a task."""
+    kind: str = run["recipe"]["tasks"][name]["data"].get("kind", "classification")
+    return kind
 
 
 def training(run: Values, artifacts: Artifacts, name: str) -> Values:
@@ -77,6 +84,7 @@ def details(artifacts: Artifacts, name: str) -> Values:
         "classes": classes(metrics) if answers.get("per_class") else None,
         "scatter": scatter(folders["candidate"], answers) if answers["kind"] == "regression" else None,
         "thresholds": answers.get("thresholds", {}),
+        "written": written(answers) if answers["kind"] == "generation" else None,
     }
 
 
@@ -113,7 +121,7 @@ def slices(artifacts: Artifacts, name: str) -> Values:
         cells = [entry["scores"].get(model, {}).get(metric, {"value": None, "interval": None}) for model in models]
         drawn = _drawn(cells, metric) if entry["scores"] else [None] * len(models)
         rows.append({"by": entry["by"], "slice": entry["slice"], "rows": entry["rows"], "cells": drawn})
-    return {"metric": metric, "models": models, "rows": rows}
+    return {"kind": gate["kind"], "metric": metric, "models": models, "rows": rows}
 
 
 def errors(artifacts: Artifacts, name: str) -> Values:
@@ -160,6 +168,12 @@ def wrong(answers: Values) -> int | None:
     """Return how many rows are answered wrongly; None for kinds where that is no question."""
     share = answers.get("accuracy", answers.get("subset_accuracy"))
     return None if share is None else round((1 - share) * answers["rows"])
+
+
+def written(answers: Values) -> Values:
+    """Return how long the answers are, how many were cut off, and how sacreBLEU counted."""
+    signatures = [f"{spoken(name)} {signature}" for name, signature in answers["signatures"].items()]
+    return {**answers["words"], "unfinished": answers["unfinished"], "signatures": signatures}
 
 
 def confused(metrics: Values) -> list[tuple[str, str, int]]:

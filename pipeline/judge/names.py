@@ -14,11 +14,27 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     ),
     "regression": ("rmse", "mse", "mae", "r2", "pearson", "spearman"),
     "tagging": ("f1", "precision", "recall", "macro_precision", "macro_recall", "macro_f1", "token_accuracy"),
+    "generation": ("bleu", "chrf", "exact_match"),
 }
 # What a kind is compared by where the recipe names no metric.
-MAIN = {"classification": "macro_f1", "multi_label": "micro_f1", "regression": "rmse", "tagging": "f1"}
+MAIN = {
+    "classification": "macro_f1",
+    "multi_label": "micro_f1",
+    "regression": "rmse",
+    "tagging": "f1",
+    "generation": "chrf",
+}
 # What must be better than the majority answer where the recipe declares no threshold.
-PLAIN = {"classification": "accuracy", "multi_label": "micro_f1", "regression": "rmse", "tagging": "token_accuracy"}
+PLAIN = {
+    "classification": "accuracy",
+    "multi_label": "micro_f1",
+    "regression": "rmse",
+    "tagging": "token_accuracy",
+    "generation": "chrf",
+}
+# What a model is compared with: the names of the opponents, and those that a kind calls otherwise.
+OPPONENTS = {"baseline": "linear baseline", "majority": "majority answer"}
+OWN_OPPONENTS = {"generation": {"baseline": "nearest neighbour", "majority": "plain answer"}}
 SMALLER_IS_BETTER = frozenset({"log_loss", "calibration_error", "rmse", "mse", "mae"})
 # Kinds whose answers depend on something chosen on the validation rows.
 TUNED = frozenset({"multi_label"})
@@ -40,12 +56,21 @@ SPOKEN = {
     "recall": "span recall",
     "token_accuracy": "word accuracy",
     "subset_accuracy": "subset accuracy",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "exact_match": "exact match",
+    "perplexity": "perplexity of a token",
 }
 
 
 def sign(metric: str) -> int:
     """Return 1 for a metric whose greater values are better, -1 for an error."""
     return -1 if metric in SMALLER_IS_BETTER else 1
+
+
+def opponent(model: str, kind: str | None = None) -> str:
+    """Return what a model is called beside a candidate of a kind: `linear baseline`, `champion`."""
+    return OWN_OPPONENTS.get(kind or "", {}).get(model) or OPPONENTS.get(model, model)
 
 
 def spoken(metric: str, *, start: bool = True) -> str:

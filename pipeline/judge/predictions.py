@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import SourceError, TradewindError
-from pipeline.judge.kinds import KINDS, Predictions
+from pipeline.judge.kinds import KINDS, Predictions, generation
 from pipeline.judge.names import HEADLINES
 
 PREDICTIONS = "predictions.parquet"
@@ -148,7 +148,9 @@ def read_predictions(folder: Path) -> Predictions:
     metrics = read_metrics(folder)
     rows = frame_of(pq.read_table(folder / PREDICTIONS))
     answers: Any
-    if "probabilities" not in rows:
+    if metrics["kind"] == "generation":
+        answers = generation.surprise(rows)
+    elif "probabilities" not in rows:
         answers = rows["predicted"].to_numpy(np.float32)
     elif metrics["kind"] == "tagging":
         width = len(metrics["labels"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.judge.bootstrap import CONFIDENCE, Resampled
-from pipeline.judge.names import MAIN, PLAIN, sign, spoken
+from pipeline.judge.names import MAIN, PLAIN, opponent, sign, spoken
 
 if TYPE_CHECKING:
     from pipeline.config import Gate
@@ -129,7 +129,7 @@ def default_threshold(evidence: Evidence) -> Rule:
     passed = sign(metric) * (value - plain) > EPSILON
     side = "above" if sign(metric) > 0 else "below"
     return Rule(
-        f"{metric} {'>' if sign(metric) > 0 else '<'} majority answer",
+        f"{metric} {'>' if sign(metric) > 0 else '<'} {opponent('majority', evidence.kind)}",
         "critical",
         passed,
         value,
@@ -156,14 +156,15 @@ def cost(evidence: Evidence, name: str, most: float) -> Rule:
 
 
 def against_baseline(evidence: Evidence, metric: str, severity: Consequence) -> Rule:
-    """Better than the linear model, on the same rows."""
-    name = f"{metric} {'>' if sign(metric) > 0 else '<'} linear baseline"
+    """Better than the linear model, or what stands in for it, on the same rows."""
+    rival = opponent("baseline", evidence.kind)
+    name = f"{metric} {'>' if sign(metric) > 0 else '<'} {rival}"
     difference, interval = evidence.scores.difference("candidate", "baseline", metric)
     ours, theirs = (evidence.scores.values[model][metric] for model in ("candidate", "baseline"))
     if not math.isfinite(ours):
         return Rule(name, severity, False, None, 0.0, None, _undefined(evidence, metric))
     if not math.isfinite(theirs):
-        sentence = f"The linear baseline's {spoken(metric, start=False)} is undefined; the candidate's is {ours:.3f}."
+        sentence = f"The {rival}'s {spoken(metric, start=False)} is undefined; the candidate's is {ours:.3f}."
         return Rule(name, severity, True, None, 0.0, None, sentence)
     passed = sign(metric) * difference > EPSILON
     verb = "beats" if passed else "does not beat"
@@ -174,7 +175,7 @@ def against_baseline(evidence: Evidence, metric: str, severity: Consequence) -> 
         difference,
         0.0,
         interval,
-        f"The candidate {verb} the linear baseline in {spoken(metric, start=False)}: {ours:.3f} against {theirs:.3f}, "
+        f"The candidate {verb} the {rival} in {spoken(metric, start=False)}: {ours:.3f} against {theirs:.3f}, "
         f"a difference of {difference:+.3f}{bracketed(interval, signed=True)}.{doubt(interval)}",
     )
 

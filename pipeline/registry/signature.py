@@ -23,6 +23,7 @@ def signature_of(export: Path) -> ModelSignature:
         "multi_label": [ColSpec(texts, "labels")],
         "regression": [ColSpec("double", "value")],
         "tagging": [ColSpec(texts, "words"), ColSpec(texts, "tags")],
+        "generation": [ColSpec("string", "text"), ColSpec("double", "score"), ColSpec("boolean", "finished")],
     }
     return ModelSignature(inputs=Schema([ColSpec("string")]), outputs=Schema(outputs[kind]))
 

@@ -11,6 +11,7 @@ from pipeline.judge.predictions import predict
 
 LABELS = ("a", "b", "c")
 TAGS = ("B-X", "B-Y", "I-X", "O")
+WORDS = ("Sonne", "Mond,", "Sterne.", "und", "die", "am Meer")
 
 
 def rows_of(label: Sequence[Any], groups: Sequence[str | None] | None = None, **columns: Any) -> pd.DataFrame:
@@ -63,6 +64,10 @@ def tagged(true: Sequence[list[str]], answers: Sequence[list[str]], tags: Sequen
     return predict("tagging", rows_of(true, words=words), tuple(tags), table)
 
 
+def written(true: Sequence[str], answers: Sequence[str], **said: Any) -> Predictions:
+    return predict("generation", rows_of(list(true)), (), pd.DataFrame({"text": list(answers)} | said))
+
+
 def random_case(kind: str, rows: int, seed: int) -> Predictions:
     """Return a model of some skill on random rows: equal seeds give equal truth whatever the skill."""
     random = np.random.default_rng(seed)
@@ -76,6 +81,12 @@ def random_case(kind: str, rows: int, seed: int) -> Predictions:
     if kind == "regression":
         truth = 1000 + random.normal(size=rows)
         return numbered(list(truth), list(truth + random.normal(size=rows)))
+    if kind == "generation":
+        texts = [[str(word) for word in random.choice(WORDS, random.integers(1, 9))] for _ in range(rows)]
+        given = [[word if random.random() < 0.9 else str(random.choice(WORDS)) for word in row] for row in texts]
+        costs = {"nats": random.random(rows).astype(np.float32), "tokens": np.full(rows, 3, np.float32)}
+        said = {"score": -random.random(rows).astype(np.float32), "finished": random.random(rows) < 0.9}
+        return written([" ".join(row) for row in texts], [" ".join(row) for row in given], **costs, **said)
     truth = [[str(tag) for tag in random.choice(TAGS, random.integers(1, 9))] for _ in range(rows)]
     answers = [[tag if random.random() < 0.8 else str(random.choice(TAGS)) for tag in row] for row in truth]
     return tagged(truth, answers)

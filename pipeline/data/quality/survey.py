@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import Checks, FilesSource, Source, TaskData
-from pipeline.data.answers import faults, parse
+from pipeline.data.answers import counted, faults
 from pipeline.data.quality import checks as builtin
 from pipeline.data.quality import verdicts
 from pipeline.data.quality.checks import REPEATS, Check
@@ -72,7 +72,7 @@ class TaskRows:
         """Count the answers of the rows that the task uses, all of which are sound."""
         used = self.uses(table)
         labels = self.labels_of(table.filter(pa.array(used)))
-        self.labels.add(chunk.hashes[used], labels, parse(self.data, labels))
+        self.labels.add(chunk.hashes[used], labels, counted(self.data, labels))
 
 
 class Survey:

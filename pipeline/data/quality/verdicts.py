@@ -120,6 +120,8 @@ def _conclude_task(survey: Survey, task: TaskRows) -> dict[str, Any]:
     judge = Judge(survey.checks)
     if task.data.kind == "regression":
         _judge_numbers(task, judge)
+    elif task.data.kind == "generation":
+        _judge_targets(task, judge)
     else:
         _judge_labels(task, judge, figures)
     if survey.kept:
@@ -133,6 +135,13 @@ def _judge_numbers(task: TaskRows, judge: Judge) -> None:
         "at least two labels", len(numbers), f"{numbers[0]:g} in every row" if numbers else "no number",
         "numbers that differ", f"check tasks.{task.name}.data.label and .where: there is nothing to learn from one "
         "number", least=2,
+    )  # fmt: skip
+
+
+def _judge_targets(task: TaskRows, judge: Judge) -> None:
+    judge.add(
+        "at least two labels", len(task.labels.codes), f"{len(task.labels.codes)}", "at least 2 distinct targets",
+        f"check tasks.{task.name}.data.label and .where: there is nothing to learn from one text", least=2,
     )  # fmt: skip
 
 

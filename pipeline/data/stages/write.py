@@ -27,6 +27,7 @@ from pipeline.data.text.splits import SPLITS, TRAIN, VALIDATION
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.packing import cut, pack
 from pipeline.data.tokens.ragged import Ragged
+from pipeline.data.tokens.sequences import SequenceEncoder
 from pipeline.data.tokens.shards import write_shards
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.words import WordEncoder
@@ -47,11 +48,11 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
     encoder = _encoder(plan.out / "tokenizer.json")
     corpus, tasks = plan.load("corpus", block), plan.load("tasks", block)  # (rows,), (tasks, rows) int8
     needed = np.flatnonzero((corpus >= TRAIN) | (tasks >= TRAIN).any(axis=0))
-    documents = _Documents(encoder, table, needed)
+    documents = _Documents(encoder, table, needed, plan.targets(block))
     packing = _Packing(config, (seed, block.number), encoder.vocabulary.pad, block)
-    written: dict[str, Any] = {"corpus": {}, "tasks": {}, "rows": {}}
+    written: dict[str, Any] = {"corpus": {}, "tasks": {}, "rows": {}, "cut_off": {}}
     for split in (TRAIN, VALIDATION):
-        pieces = cut(documents.whole(np.flatnonzero(corpus == split)), config.sequence_length)
+        pieces = cut(documents.of_corpus(np.flatnonzero(corpus == split)), config.sequence_length)
         written["corpus"][SPLITS[split]] = packing.write(pieces, plan.out / "corpus" / SPLITS[split])
         written["rows"][SPLITS[split]] = int((corpus == split).sum())
     # A cap on segments keeps the classifier's pooling matrix small when texts are very short.
@@ -64,6 +65,8 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
             rows = np.flatnonzero(fates == split)
             _write_part(table, rows, data, plan.work / "parts" / name / split_name / f"{block.name}.parquet")
             kept = documents.of_task(data, rows, config.sequence_length)
+            if documents.cut_off is not None:
+                written["cut_off"].setdefault(name, {})[split_name] = documents.cut_off
             shards[split_name] = packing.write(kept, plan.out / "tasks" / name / split_name, segments)
             written["rows"][f"{name}/{split_name}"] = len(rows)
     _write_removed(table, corpus, plan.out / "removed" / f"{block.name}.parquet")
@@ -73,8 +76,11 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
 class _Documents:
     """The token ids of a block's rows, each row encoded once, whatever needs it."""
 
-    def __init__(self, encoder: TextEncoder, table: pa.Table, rows: np.ndarray) -> None:
+    def __init__(self, encoder: TextEncoder, table: pa.Table, rows: np.ndarray, targets: tuple[str, ...]) -> None:
         self.encoder = encoder
+        self.table = table
+        self.targets = targets
+        self.cut_off: tuple[int, int] | None = None  # of the last task's sources and targets, where it writes
         self.texts = table["text"].combine_chunks()
         pairs = table["text_pair"].combine_chunks()
         self.pairs = pairs if pairs.null_count < len(pairs) else None
@@ -86,6 +92,13 @@ class _Documents:
         """Return the documents of rows."""
         return self.documents.take(self.number[rows])
 
+    def of_corpus(self, rows: np.ndarray) -> Ragged:
+        """Return what is pretrained on: the documents of rows, and behind each what tasks are to write of it."""
+        documents, sequences = self.whole(rows), SequenceEncoder(self.encoder)
+        for column in self.targets:
+            documents = sequences.behind(documents, self.table[column].combine_chunks().take(rows))
+        return documents
+
     def truncated(self, rows: np.ndarray, length: int) -> Ragged:
         """Return the documents of rows, the longer ones cut off as the encoder does it."""
         if self.pairs is not None:
@@ -94,7 +107,14 @@ class _Documents:
         return whole.slices(whole.offsets[:-1], np.minimum(whole.lengths, length))
 
     def of_task(self, data: TaskData, rows: np.ndarray, length: int) -> Ragged:
-        """Return the documents that a task learns from, cut off."""
+        """Return the documents that a task learns from, cut off; with what is to be written, if anything is."""
+        self.cut_off = None
+        if data.kind == "generation":
+            targets = self.table[data.label].combine_chunks().take(rows)
+            pairs = None if self.pairs is None else self.pairs.take(rows)
+            sequences = SequenceEncoder(self.encoder, data.prompt)
+            documents, self.cut_off = sequences.sequences(self.texts.take(rows), pairs, targets, length)
+            return documents
         if data.kind == "tagging":
             return WordEncoder(self.encoder).encode(self.texts.take(rows), length).documents
         return self.truncated(rows, length)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.judge.kinds import classification, multi_label, regression, tagging
+from pipeline.judge.kinds import classification, generation, multi_label, regression, tagging
 from pipeline.judge.kinds.kind import Kind, Predictions
 
 __all__ = ["KINDS", "Kind", "Predictions"]
@@ -12,4 +12,5 @@ KINDS: dict[str, Kind] = {
     "multi_label": multi_label,
     "regression": regression,
     "tagging": tagging,
+    "generation": generation,
 }

@@ -23,10 +23,12 @@ class Predictions:
     Args:
         kind: name of the kind of task.
         rows: one line per test row with `row_id`, `text`, `text_pair`, `group` (null where there is none), `label` (the
-            truth), `predicted`, `confidence` (null for regression), and of tagging `words`.
-        labels: every label that the model knows or the test rows carry, sorted; none for regression.
+            truth), `predicted`, `confidence` (null for regression and generation), of tagging `words`, and what else
+            the kind's module names.
+        labels: every label that the model knows or the test rows carry, sorted; none for regression and generation.
         answers: classification and multi_label (rows, labels) float32 probabilities, regression (rows,) float32,
-            tagging a list of (words, labels) float32; 0 for labels that the model does not know.
+            tagging a list of (words, labels) float32; 0 for labels that the model does not know. generation (rows,)
+            float32, the nats that a token of the reference costs.
         known: the labels that the model was trained on.
         tuned: what was chosen on the validation rows; of multi_label, label -> threshold.
 
