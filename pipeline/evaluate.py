@@ -99,7 +99,8 @@ def evaluate(
 def answers_of(bundle: Bundle, rows: pd.DataFrame, progress: Progress) -> Any:
     """Return what the model says of each row, as `Kind.predict` takes it."""
     if bundle.kind == "generation":
-        from pipeline.writing import surprise, write
+        from pipeline.likelihood import surprise
+        from pipeline.writing import write
 
         texts, pairs = rows["text"].tolist(), pairs_of(rows)
         written, costs = write(bundle, texts, pairs, progress), surprise(bundle, texts, pairs, rows["label"].tolist())

@@ -27,7 +27,7 @@ def write_answers(bundle: Path, texts: Path, out: Path, written: Path) -> None:
     opened = Bundle.load(bundle)
     answers: Any = opened.answer(asked, seconds)
     if opened.kind == "generation":
-        from pipeline.writing import surprise
+        from pipeline.likelihood import surprise
 
         written.write_text(json.dumps(answers.texts), "utf-8")
         nats, tokens = surprise(opened, asked, seconds, [row["reference"] for row in rows]).T

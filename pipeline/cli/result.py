@@ -63,7 +63,8 @@ def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
         facts.add("" if number else "verdict", reason)
     if task.example:
         text, label, confidence = (task.example[key] for key in ("text", "label", "confidence"))
-        facts.add("example", f"{text} → {label}  ({float(confidence):.0%})")
+        sure = "" if confidence is None else f"  ({float(confidence):.0%})"
+        facts.add("example", f"{text} → {label}{sure}")
         if task.version:
             facts.add("", f"tradewind predict --model {task.model} {quote(str(text))}", style="cyan")
     console.print(facts.table)

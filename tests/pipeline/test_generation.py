@@ -21,12 +21,13 @@ from pipeline.evaluate import evaluate
 from pipeline.finetune import finetune
 from pipeline.gate import gate
 from pipeline.judge.predictions import read_metrics, read_predictions
+from pipeline.likelihood import surprise
 from pipeline.preprocess import preprocess
 from pipeline.progress import SilentProgress
 from pipeline.publish import publish
 from pipeline.registry.signature import row_of, signature_of
 from pipeline.report import render
-from pipeline.writing import surprise, write
+from pipeline.writing import write
 
 TASK = "translate"
 ARCHITECTURES = ("encoder_decoder", "decoder")
@@ -204,13 +205,17 @@ def test_the_report_shows_what_there_is_of_a_text(judged, tmp_path) -> None:
     assert ("Worst answers" in page) == wrong
 
 
-def test_a_tokenizer_of_another_model_is_refused(chains, tmp_path) -> None:
+def test_a_bundle_is_of_one_origin(chains, tmp_path) -> None:
     bundle = Bundle.load(chains("encoder_decoder").bundle)
-    replace(bundle, tokenizer=load_tokenizer(chains("decoder").tokens / "tokenizer.json")).save(tmp_path / "odd")
+    bundle.save(tmp_path / "odd")
     card = json.loads((tmp_path / "odd" / "bundle.json").read_text())
     (tmp_path / "odd" / "bundle.json").write_text(json.dumps(card | {"kind": "tagging"}))
     with pytest.raises(BundleError, match="holds a SpanLanguageModel, not a TokenClassifier"):
         Bundle.load(tmp_path / "odd")
+    bundle.tokenizer.add_tokens(["more"])
+    bundle.save(tmp_path / "other")
+    with pytest.raises(BundleError, match=r"has 3\d\d tokens and model\.keras knows"):
+        Bundle.load(tmp_path / "other")
 
 
 def test_targets_are_repaired_counted_and_set_aside(tmp_path) -> None:
