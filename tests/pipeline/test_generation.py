@@ -12,10 +12,12 @@ from tiny_steps import view
 from translations import WORDS, make_recipe, make_tokens, translated
 
 from pipeline.answer import answers_of
+from pipeline.backbone import build_language_model, save_backbone
 from pipeline.baseline import baseline
 from pipeline.bundle import Bundle, BundleError
 from pipeline.config import Decode
 from pipeline.data.tokens.tokenizer import load_tokenizer
+from pipeline.dimensions import dimensions_of
 from pipeline.errors import PublishError
 from pipeline.evaluate import evaluate
 from pipeline.finetune import finetune
@@ -216,6 +218,31 @@ def test_a_bundle_is_of_one_origin(chains, tmp_path) -> None:
     bundle.save(tmp_path / "other")
     with pytest.raises(BundleError, match=r"has 3\d\d tokens and model\.keras knows"):
         Bundle.load(tmp_path / "other")
+
+
+def test_adapters_are_learned_on_the_whole_pretrained_backbone(chains, tmp_path) -> None:
+    """Of a pretrained encoder-decoder, whose ids go on behind the tokenizer's: none of these is ever written."""
+    chain = chains("encoder_decoder")
+    recipe = make_recipe(finetune={"initialize": "pretrained", "method": "lora", "epochs": 1})
+    tokenizer = load_tokenizer(chain.tokens / "tokenizer.json")
+    size = tokenizer.get_vocab_size()
+    backbone = build_language_model(dimensions_of(recipe.model), size + 4, dropout=0.0).backbone
+    sentinels = np.zeros((size + 4, 48), np.float32)
+    sentinels[size:] = 9.0  # likelier than any word
+    embedding = backbone.encoder.embedding.embeddings
+    embedding.assign(embedding + sentinels)
+    (tmp_path / "backbone").mkdir()
+    save_backbone(backbone, tmp_path / "backbone")
+    tokenizer.save(str(tmp_path / "backbone" / "tokenizer.json"))
+    (tmp_path / "out").mkdir()
+    seen = view(recipe, "finetune", TASK)
+    result = finetune(seen, TASK, chain.tokens, tmp_path / "backbone", tmp_path / "out", SilentProgress())
+    assert result.trainable_parameters < result.parameters / 2
+    bundle = Bundle.load(tmp_path / "out" / "bundle")
+    np.testing.assert_array_equal(np.asarray(bundle.model.backbone.encoder.embedding.embeddings), np.asarray(embedding))
+    assert (tmp_path / "out" / "adapters" / "adapters.npz").is_file()
+    (written,) = write(replace(bundle, decode=Decode(max_new_tokens=5)), ["rain and sun"]).texts
+    assert written
 
 
 def test_targets_are_repaired_counted_and_set_aside(tmp_path) -> None:
