@@ -17,6 +17,7 @@ from models.packed import Tensor
 from models.projection import Projection
 
 Rotation = tuple[Tensor, Tensor]
+KeyValue = tuple[Tensor, Tensor]
 
 
 @keras.saving.register_keras_serializable(package="tradewind")
@@ -80,15 +81,41 @@ class Attention(keras.layers.Layer):
             rotation: `rotary_angles` of the queries; None leaves positions out.
             source_rotation: those of the keys.
         """
-        batch, queries, keys = ops.shape(hidden)[0], ops.shape(hidden)[1], ops.shape(source)[1]
+        key, value = self.keys_and_values(source, source_rotation)
+        return self.look_at(hidden, key, value, mask, rotation)
+
+    def keys_and_values(self, source: Tensor, rotation: Rotation | None = None) -> KeyValue:
+        """Return what `look_at` needs of a source, (batch, keys, key and value heads, head) each.
+
+        Args:
+            source: (batch, keys, hidden). What is looked at.
+            rotation: `rotary_angles` of the keys; None leaves positions out.
+        """
         # The number of heads is spelled out: with -1 TensorFlow could not split rows of unknown length.
-        query = ops.reshape(self.query(hidden), (batch, queries, self.num_heads, self.head_dim))
-        shared = (batch, keys, self.num_key_value_heads, self.head_dim)
+        shared = (ops.shape(source)[0], ops.shape(source)[1], self.num_key_value_heads, self.head_dim)
         key, value = ops.reshape(self.key(source), shared), ops.reshape(self.value(source), shared)
         if self.query_key_norm:
-            query, key = self.query_norm(query), self.key_norm(key)
-        if rotation is not None and source_rotation is not None:
-            query, key = rotate(query, rotation), rotate(key, source_rotation)
+            key = self.key_norm(key)
+        return key if rotation is None else rotate(key, rotation), value
+
+    def look_at(
+        self, hidden: Tensor, key: Tensor, value: Tensor, mask: Tensor, rotation: Rotation | None = None
+    ) -> Tensor:
+        """Return what `call` returns, from `keys_and_values` that may be older than what asks.
+
+        Args:
+            hidden: (batch, queries, hidden). Who asks.
+            key: (batch, keys, key and value heads, head).
+            value: (batch, keys, key and value heads, head).
+            mask: (batch, 1, queries, keys) bool. True where a query sees a key.
+            rotation: `rotary_angles` of the queries.
+        """
+        batch, queries = ops.shape(hidden)[0], ops.shape(hidden)[1]
+        query = ops.reshape(self.query(hidden), (batch, queries, self.num_heads, self.head_dim))
+        if self.query_key_norm:
+            query = self.query_norm(query)
+        if rotation is not None:
+            query = rotate(query, rotation)
         repeats = self.num_heads // self.num_key_value_heads
         if repeats > 1:
             key, value = ops.repeat(key, repeats, axis=2), ops.repeat(value, repeats, axis=2)
@@ -111,9 +138,13 @@ class Attention(keras.layers.Layer):
 
 def rotary_angles(seq: Tensor, head_dim: int, dtype: str, base: float = 10_000.0) -> Rotation:
     """Return cosines and sines, each (1, seq, 1, head_dim // 2), of the rotation at every position."""
+    return rotary_angles_at(ops.arange(seq, dtype="float32")[None, :], head_dim, dtype, base)
+
+
+def rotary_angles_at(positions: Tensor, head_dim: int, dtype: str, base: float = 10_000.0) -> Rotation:
+    """Return cosines and sines, each (batch, queries, 1, head_dim // 2), at `positions`, (batch, queries)."""
     frequency = base ** (-ops.arange(0, head_dim, 2, dtype="float32") / head_dim)  # (head_dim // 2,)
-    angle = ops.arange(seq, dtype="float32")[:, None] * frequency[None, :]  # (seq, head_dim // 2)
-    angle = angle[None, :, None, :]
+    angle = ops.cast(positions, "float32")[:, :, None, None] * frequency  # (batch, queries, 1, head_dim // 2)
     return ops.cast(ops.cos(angle), dtype), ops.cast(ops.sin(angle), dtype)
 
 

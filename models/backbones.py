@@ -162,8 +162,12 @@ class EncoderDecoder(PackedModel):
             training: bool. Whether dropout acts.
         """
         source = self.encoder(inputs, training=training)
-        hidden = self.encoder.embed(inputs["decoder_token_ids"], training)
+        hidden = self.embed(inputs["decoder_token_ids"], training)
         return self.stack(hidden, inputs["decoder_segment_ids"], None, source, inputs["segment_ids"], training=training)
+
+    def embed(self, token_ids: Tensor, training: bool | None = None) -> Tensor:
+        """Return the embedded tokens, (batch, seq, hidden)."""
+        return self.encoder.embed(token_ids, training)
 
     def vocabulary_logits(self, hidden: Tensor) -> Tensor:
         """Return (batch, queries, vocabulary) from (batch, queries, hidden)."""

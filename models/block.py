@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
-from models.attention import Attention, Rotation, at_positions, rotary_angles, rotation_at, visible
+from models.attention import (
+    Attention,
+    KeyValue,
+    Rotation,
+    at_positions,
+    rotary_angles,
+    rotary_angles_at,
+    rotation_at,
+    visible,
+)
 from models.feedforward import FeedForward
 from models.packed import Tensor
 
@@ -106,6 +116,41 @@ class Block(keras.layers.Layer):
         changed = self.feedforward(self.feedforward_norm(hidden))
         return hidden + self.feedforward_dropout(changed, training=training)
 
+    def extend(
+        self,
+        hidden: Tensor,
+        mask: Tensor,
+        rotation: Rotation,
+        past: KeyValue,
+        slot: Tensor,
+        source: KeyValue | None = None,
+        source_mask: Tensor | None = None,
+    ) -> tuple[Tensor, KeyValue]:
+        """Return what `call` returns for the next tokens only, (batch, queries, hidden), and the past with them in it.
+
+        Args:
+            hidden: (batch, queries, hidden). Of the next tokens.
+            mask: (batch, 1, queries, slots) bool. Of the past with them in it.
+            rotation: `rotary_angles_at` their positions.
+            past: keys and values of the tokens so far, (batch, slots, heads, head) each.
+            slot: scalar int32. Where the first of the next tokens is kept.
+            source: keys and values of what cross-attention looks at, (texts, source, heads, head) each; a text can have
+                several rows of the batch, one after the other.
+            source_mask: (texts, 1, 1, source) bool.
+        """
+        normed = self.attention_norm(hidden)
+        start = ops.stack([ops.zeros_like(slot), slot, ops.zeros_like(slot), ops.zeros_like(slot)])
+        new = self.attention.keys_and_values(normed, rotation)
+        key, value = (ops.slice_update(kept, start, part) for kept, part in zip(past, new, strict=True))
+        hidden = hidden + self.attention.look_at(normed, key, value, mask, rotation)
+        if source is not None:
+            texts, seen, width = ops.shape(source[0])[0], ops.shape(source[0])[1], hidden.shape[-1]
+            # The rows of a text ask as if they were one, so that its source is held once.
+            asking = ops.reshape(self.cross_norm(hidden), (texts, -1, width))
+            shown = ops.broadcast_to(source_mask, (texts, 1, ops.shape(asking)[1], seen))
+            hidden = hidden + ops.reshape(self.cross.look_at(asking, *source, shown), ops.shape(hidden))
+        return hidden + self.feedforward(self.feedforward_norm(hidden)), (key, value)
+
     def compute_output_shape(self, hidden_shape: tuple[int | None, ...], *_: Any) -> tuple[int | None, ...]:
         """Return the input's shape."""
         return hidden_shape
@@ -160,19 +205,57 @@ class Stack(keras.layers.Layer):
             source_segments: (batch, source) int32.
             training: bool. Whether dropout acts.
         """
-        seq = keras.ops.shape(segments)[1]
-        everywhere = keras.ops.arange(seq, dtype="int32")[None, :]  # (1, seq)
+        seq = ops.shape(segments)[1]
+        everywhere = ops.arange(seq, dtype="int32")[None, :]  # (1, seq)
         rotation = rotary_angles(seq, self.head_dim, self.compute_dtype)
         mask = visible(segments, segments, everywhere if self.causal else None)
         source_mask = None if source is None else visible(segments, source_segments)
         for block in self.blocks[:-1]:
             hidden = block(hidden, mask, rotation, None, source, source_mask, training=training)
         if positions is not None:
-            asking = keras.ops.take_along_axis(segments, positions, axis=1)
+            asking = ops.take_along_axis(segments, positions, axis=1)
             mask = visible(asking, segments, positions if self.causal else None)
             source_mask = None if source is None else visible(asking, source_segments)
         hidden = self.blocks[-1](hidden, mask, rotation, positions, source, source_mask, training=training)
         return self.final_norm(hidden)
+
+    def extend(
+        self,
+        hidden: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        past: tuple[KeyValue, ...],
+        slot: Tensor,
+        source: tuple[KeyValue, ...] | None = None,
+        source_mask: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[KeyValue, ...]]:
+        """Return what `call` returns for the next tokens only, and the past of each block with them in it.
+
+        Args:
+            hidden: (batch, queries, hidden). Of the next tokens.
+            mask: (batch, 1, queries, slots) bool.
+            positions: (batch, queries) int32. Where in their documents the next tokens stand.
+            past: of each block; `empty_past` before the first token.
+            slot: scalar int32. Where the first of the next tokens is kept.
+            source: of each block, `source_keys`.
+            source_mask: (texts, 1, 1, source) bool. See `Block.extend`.
+        """
+        rotation = rotary_angles_at(positions, self.head_dim, self.compute_dtype)
+        sources = source or (None,) * self.num_layers
+        pasts = []
+        for block, kept, seen in zip(self.blocks, past, sources, strict=True):
+            hidden, kept = block.extend(hidden, mask, rotation, kept, slot, seen, source_mask)
+            pasts.append(kept)
+        return self.final_norm(hidden), tuple(pasts)
+
+    def empty_past(self, batch: int, slots: int) -> tuple[KeyValue, ...]:
+        """Return the past of each block with room for `slots` tokens: (batch, slots, heads, head), keys and values."""
+        shape = (batch, slots, self.block["num_key_value_heads"], self.head_dim)
+        return tuple((ops.zeros(shape, self.compute_dtype), ops.zeros(shape, self.compute_dtype)) for _ in self.blocks)
+
+    def source_keys(self, source: Tensor) -> tuple[KeyValue, ...]:
+        """Return what cross-attention in each block needs of `source`, (batch, source, hidden)."""
+        return tuple(block.cross.keys_and_values(source) for block in self.blocks)
 
     def compute_output_shape(self, hidden_shape: tuple[int | None, ...], *_: Any) -> tuple[int | None, ...]:
         """Return the input's shape."""

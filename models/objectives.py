@@ -38,6 +38,24 @@ def token_prediction(model: keras.Model, batch: dict[str, Tensor], training: boo
     return weighted_cross_entropy(logits, batch["targets"], batch["weights"], z_loss=z_loss if training else 0.0)
 
 
+def written_tokens(
+    model: keras.Model,
+    batch: dict[str, Tensor],
+    training: bool,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> Sums:
+    """Cross-entropy of the tokens to be written, each given those before it; `targets`, `weights` are (batch, seq).
+
+    It is smoothed in training only; otherwise `counts` are the tokens answered rightly and all of them, (2,) float32.
+    """
+    logits = model(batch, training=training)
+    if training:
+        return weighted_cross_entropy(logits, batch["targets"], batch["weights"], label_smoothing, z_loss)
+    sums = weighted_cross_entropy(logits, batch["targets"], batch["weights"])
+    return sums._replace(counts=ops.stack([sums.correct, sums.weight]))
+
+
 def segment_labels(
     model: keras.Model,
     batch: dict[str, Tensor],

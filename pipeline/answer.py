@@ -7,6 +7,7 @@ tagging          {"words": [{"word", "tag", "confidence"}, ...], "spans": [{"typ
                  spans where the tags mark some (BIO, BIOES, BILOU)
 question_answering   {"answer", "start", "end", "confidence", "top": [{the same}, ...]}, answer null where the text has
                      none; start and end are characters of the text, or of "cleaned" where cleaning changed it
+generation       {"text", "score", "finished"}: score is the mean log-probability of a token
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Said = dict[str, Any]
 
 def answers_of(bundle: Bundle, texts: Sequence[str], pairs: Sequence[str | None] | None, top: int) -> list[Said]:
     """Return what the model says of each text, with the `top` most likely labels."""
-    said = bundle.answer(texts, pairs)
+    said: Any = bundle.answer(texts, pairs)
     match bundle.kind:
         case "classification":
             return [_best(bundle.labels, row, top) for row in said]
@@ -34,8 +35,11 @@ def answers_of(bundle: Bundle, texts: Sequence[str], pairs: Sequence[str | None]
         case "regression":
             return [{"value": float(value)} for value in said]
         case "question_answering":
-            cleaned = zip(texts, bundle.cleaned(texts), said, strict=True)
+            cleaned = zip(texts, bundle.cleaned(texts).to_pylist(), said, strict=True)
             return [_spans(text, read, answers, top) for text, read, answers in cleaned]
+        case "generation":
+            answers = zip(said.texts, said.scores, said.finished, strict=True)
+            return [{"text": text, "score": float(score), "finished": bool(end)} for text, score, end in answers]
     return [_tags(bundle.labels, words, rows) for words, rows in zip(bundle.words(texts), said, strict=True)]
 
 

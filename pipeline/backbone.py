@@ -44,12 +44,19 @@ def save_backbone(backbone: Backbone | EncoderDecoder, folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps({"architecture": kind, **architecture}, indent=2))
 
 
+def load_backbone(folder: Path, dropout: float) -> Backbone | EncoderDecoder:
+    """Return the whole of what was pretrained, with a dropout rate of its own."""
+    architecture = json.loads((folder / CONFIG).read_text())
+    backbone: Backbone | EncoderDecoder = build_backbone(architecture.pop("architecture"), architecture, dropout)
+    backbone.load_weights(folder / WEIGHTS)
+    return backbone
+
+
 def load_encoder(folder: Path, dropout: float) -> Backbone:
     """Return what fine-tuning reads texts with, pretrained, with a dropout rate of its own."""
     architecture = json.loads((folder / CONFIG).read_text())
     kind = architecture.pop("architecture")
-    backbone = build_backbone(kind, architecture, dropout)
-    backbone.load_weights(folder / WEIGHTS)
+    backbone: Any = load_backbone(folder, dropout)
     if kind != "encoder_decoder":
         single: Backbone = backbone
         return single

@@ -14,7 +14,9 @@ from pipeline.config import Recipe
 from pipeline.errors import SourceError
 from pipeline.judge.baselines.linear import Linear, linear
 from pipeline.judge.baselines.majority import majority
+from pipeline.judge.baselines.nearest import nearest, plain
 from pipeline.judge.baselines.ranked_spans import ranked_spans
+from pipeline.judge.names import opponent
 from pipeline.judge.predictions import read_split, write_predictions
 from pipeline.judge.prose import figures
 from pipeline.progress import Progress
@@ -24,14 +26,17 @@ MAJORITY = "majority"
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """How the linear model does on the test rows; `metrics` are the headlines of the kind, `majority` the same."""
+    """How the linear model, or what stands in for it, does on the test rows.
+
+    `metrics` are the headlines of the kind, `majority` the same of the majority answer.
+    """
 
     task: str
     kind: str
     rows: int
     metrics: dict[str, float | None]
     majority: dict[str, float | None]
-    regularisation: float
+    regularisation: float | None
     features: int
     unseen_rows: int
 
@@ -54,17 +59,19 @@ def baseline(recipe: Recipe, task: str, tokens: Path, out: Path, progress: Progr
     train, validation, test = (read_split(tokens, task, split) for split in ("train", "validation", "test"))
     known = labels_of(kind, task, train)
     fitted: Linear
-    if kind == "question_answering":
+    if kind == "generation":
+        fitted = nearest(train, test, progress)
+    elif kind == "question_answering":
         fitted = ranked_spans(train, validation, test, recipe.seed, progress)
     else:
         fitted = linear(kind, train, validation, test, known, recipe.seed, progress)
-    metrics = write_predictions(out, task, "linear baseline", fitted.predictions)
-    plain, said = majority(kind, train, test, known)
+    metrics = write_predictions(out, task, opponent("baseline", kind), fitted.predictions)
+    simple, said = plain(train, test) if kind == "generation" else majority(kind, train, test, known)
     (out / MAJORITY).mkdir(exist_ok=True)
-    plain_metrics = write_predictions(out / MAJORITY, task, MAJORITY, plain, {"said": said})
+    plain_metrics = write_predictions(out / MAJORITY, task, MAJORITY, simple, {"said": said})
+    strength = "" if fitted.regularisation is None else f" ({fitted.regularisation:g})"
     progress.say(
-        f"{fitted.said} ({fitted.regularisation:g}): {figures(metrics)} on {len(test):,} test rows; {said}: "
-        f"{figures(plain_metrics)}"
+        f"{fitted.said}{strength}: {figures(metrics)} on {len(test):,} test rows; {said}: {figures(plain_metrics)}"
     )
     return BaselineResult(
         task=task,
@@ -85,7 +92,7 @@ def labels_of(kind: str, task: str, train: pd.DataFrame) -> tuple[str, ...]:
         SourceError: there is nothing to tell apart.
     """
     at_fault = f"check tasks.{task}.data (source, label, where)"
-    if kind == "question_answering":
+    if kind in ("question_answering", "generation"):
         return ()
     if kind == "regression":
         if train["label"].nunique() < 2:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -16,7 +16,8 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from models.classifier import SegmentClassifier, SegmentRegressor, SpanClassifier, TokenClassifier
-from pipeline.config import Clean
+from models.language_models import LanguageModel
+from pipeline.config import Clean, Decode
 from pipeline.data.answers import CLASSES, words_of
 from pipeline.data.tokens.contexts import ContextEncoder
 from pipeline.data.tokens.encode import TextEncoder
@@ -28,6 +29,9 @@ from pipeline.data.tokens.words import WordEncoder
 from pipeline.errors import SourceError, TradewindError
 from pipeline.extract import text_answers, window_answers
 from pipeline.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from pipeline.writing import Written
 
 MODEL, TOKENIZER, CARD = "model.keras", "tokenizer.json", "bundle.json"
 ROWS_PER_BATCH = 32
@@ -44,15 +48,17 @@ class Bundle:
 
     Attributes:
         task: str. Name of the task.
-        kind: str. Of the task: classification, multi_label, regression, tagging or question_answering.
+        kind: str. Of the task: classification, multi_label, regression, tagging, question_answering or generation.
         labels: tuple of str. The classes, in the order of the probabilities; of other kinds none.
         sequence_length: int. Longest text in tokens; longer ones are truncated or cut into several.
         tokenizer: Tokenizer. As trained.
         clean: Clean. What was repaired and redacted in the texts that it learned from, and so is in those it is asked.
-        model: SegmentClassifier, SegmentRegressor, TokenClassifier or SpanClassifier.
+        model: SegmentClassifier, SegmentRegressor, TokenClassifier, SpanClassifier, or of generation a LanguageModel.
         thresholds: tuple of float. Of multi_label: the probability above which each label is given.
         long_texts: str. What becomes of texts longer than the model, `slide` or else truncation.
         temperature: float. What a classifier's logits are divided by, so that its confidence can be believed.
+        prompt: str or None. Of generation: what the texts are put into.
+        decode: Decode or None. Of generation: how answers are written; None until the bundle is published.
     """
 
     task: str
@@ -61,10 +67,12 @@ class Bundle:
     sequence_length: int
     tokenizer: Tokenizer
     clean: Clean
-    model: SegmentClassifier | TokenClassifier
+    model: SegmentClassifier | TokenClassifier | LanguageModel
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
     long_texts: str = "truncate"
+    prompt: str | None = None
+    decode: Decode | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -91,6 +99,8 @@ class Bundle:
                 thresholds=tuple(card["thresholds"]),
                 temperature=card["temperature"],
                 long_texts=card.get("long_texts", "truncate"),  # bundles of before have none
+                prompt=card.get("prompt"),
+                decode=Decode.model_validate(card["decode"]) if card.get("decode") else None,
             )
             bundle._require_one_origin()
         except Exception as error:
@@ -115,11 +125,13 @@ class Bundle:
             "long_texts": self.long_texts,
             "clean": self.clean.model_dump(mode="json"),
         }
+        if self.kind == "generation":
+            card |= {"prompt": self.prompt, "decode": self.decode.model_dump(mode="json") if self.decode else None}
         (folder / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 
     def answer(
         self, texts: Sequence[str], pairs: Sequence[str | None] | None = None, progress: Progress | None = None
-    ) -> np.ndarray | list[np.ndarray]:
+    ) -> np.ndarray | list[np.ndarray] | Written:
         """Return what the model says of each text, or of each text and its second text.
 
         Texts are packed into rows as in training, so that short ones do not pay for a long row.
@@ -130,11 +142,16 @@ class Bundle:
             tagging: for each text (words, labels) float32; the words are those between its blanks, once it is cleaned.
             question_answering: (texts, answers, 3) float32, as `pipeline.extract.text_answers` says; characters are
                 those of the text once it is cleaned.
+            generation: Written.
 
         Raises:
             SourceError: a question is missing.
         """
         progress = progress or SilentProgress()
+        if self.kind == "generation":
+            from pipeline.writing import write
+
+            return write(self, texts, pairs, progress)
         if self.kind == "tagging":
             return self._tag(texts, progress)
         if self.kind == "question_answering":
@@ -142,7 +159,7 @@ class Bundle:
         outputs = self.model.num_classes
         if not len(texts):
             return np.zeros((0,) if self.kind == "regression" else (0, outputs), np.float32)
-        seen = self._windows(self._cleaned(texts), None if pairs is None else self._cleaned(pairs))
+        seen = self._windows(self.cleaned(texts), None if pairs is None else self.cleaned(pairs))
         said = np.zeros((len(seen.documents), outputs), np.float32)
         for owners, rows in self._outputs(seen.documents, progress, self.model.segments_per_row):
             rows = rows.reshape(*rows.shape[:2], outputs)[:, : owners.shape[1]]  # (rows, segments, outputs)
@@ -165,15 +182,10 @@ class Bundle:
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the words of each text that a tagger tags."""
-        return [words_of(text) for text in self.cleaned(texts)]
-
-    def cleaned(self, texts: Sequence[str]) -> list[str]:
-        """Return the texts as the model reads them."""
-        cleaned: list[str] = self._cleaned(texts).to_pylist()
-        return cleaned
+        return [words_of(text) for text in self.cleaned(texts).to_pylist()]
 
     def _tag(self, texts: Sequence[str], progress: Progress) -> list[np.ndarray]:
-        cut = WordEncoder(self.encoder).windows(self._cleaned(texts), self.sequence_length)
+        cut = WordEncoder(self.encoder).windows(self.cleaned(texts), self.sequence_length)
         found: list[np.ndarray] = [np.empty((0, len(self.labels)), np.float32)] * len(cut.documents)
         for document, logits in self._by_document(cut.documents, progress):
             found[document] = softmax(logits[cut.starts[document]])
@@ -187,7 +199,7 @@ class Bundle:
                 "texts; give the question as second text: tradewind predict TEXT --pair QUESTION"
             )
         windows = ContextEncoder(self.encoder).windows(
-            self._cleaned(texts), self._cleaned(questions), self.sequence_length
+            self.cleaned(texts), self.cleaned(questions), self.sequence_length
         )
         if len(windows.documents) > len(texts):
             progress.say(f"{len(texts):,} texts are read in {len(windows.documents):,} windows; the best answer counts")
@@ -228,7 +240,8 @@ class Bundle:
             yield owners, said[: len(owners)]
             progress.update(min(start + ROWS_PER_BATCH, len(packed)), len(packed))
 
-    def _cleaned(self, texts: Sequence[str | None]) -> pa.Array:
+    def cleaned(self, texts: Sequence[str | None]) -> pa.Array:
+        """Return texts as the model learned them: repaired and redacted."""
         from pipeline.data.text.repair import clean
 
         return clean(pa.array(texts, pa.string()), self.clean)[0]
@@ -237,10 +250,14 @@ class Bundle:
         """Raise ValueError when the files come from different bundles: the answers would be numbers without meaning."""
         if not isinstance(self.model, MODELS[self.kind]):
             raise ValueError(f"{MODEL} holds a {type(self.model).__name__}, not a {MODELS[self.kind].__name__}")
+        tokens = self.tokenizer.get_vocab_size()
+        if self.kind == "generation":  # the sentinels of lost spans stand behind the tokenizer's ids
+            if tokens > (known := self.model.backbone.architecture()["vocabulary_size"]):
+                raise ValueError(f"{TOKENIZER} has {tokens} tokens and {MODEL} knows {known}")
+            return
         if self.kind in CLASSES and self.model.num_classes != len(self.labels):
             raise ValueError(f"{CARD} names {len(self.labels)} labels and {MODEL} answers {self.model.num_classes}")
-        tokens, known = self.tokenizer.get_vocab_size(), self.model.encoder.vocabulary_size
-        if tokens != known:
+        if tokens != (known := self.model.encoder.vocabulary_size):
             raise ValueError(f"{TOKENIZER} has {tokens} tokens and {MODEL} knows {known}")
 
 
@@ -281,4 +298,5 @@ MODELS = {
     "regression": SegmentRegressor,
     "tagging": TokenClassifier,
     "question_answering": SpanClassifier,
+    "generation": LanguageModel,
 }

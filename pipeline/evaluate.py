@@ -6,7 +6,7 @@ predictions.parquet, metrics.json, errors.json (mistakes and likely label errors
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipeline.judge.predictions import pairs_of, predict, read_split, write_pred
 from pipeline.judge.prose import figures
 from pipeline.judge.slices import with_columns, with_slices
 from pipeline.judge.worst import write_errors
-from pipeline.progress import Progress, SilentProgress
+from pipeline.progress import Progress
 
 TIMED_TEXTS = 20
 
@@ -46,7 +46,7 @@ def evaluate(
     """Answer the test rows of a task with the bundle in `model`; write predictions.parquet, metrics.json, errors.json.
 
     Args:
-        recipe: `tasks.<task>.data.kind`, `.data.source`, `.evaluate` and `.gate.max_milliseconds` are read.
+        recipe: `tasks.<task>.data.kind`, `.data.source`, `.evaluate`, `.decode` and `.gate.max_milliseconds` are read.
         task: name of the task.
         tokens: artifact folder of `preprocess`.
         model: bundle folder, of the candidate or of the champion.
@@ -68,6 +68,8 @@ def evaluate(
             f"the model in {model} was trained for task {bundle.task!r}, but is to be judged on {task!r}; "
             f"expected a model of {task!r}: name another artifact, or train one with --task {task}"
         )
+    if kind == "generation":  # a champion writes as it was published to
+        bundle = replace(bundle, decode=bundle.decode or section.decode)
     whole = with_columns(test, rows, section.data.source, section.evaluate.slices)
     sliced = with_slices(kind, whole, read_split(tokens, task, "train"), section.evaluate)
     tuned = dict(zip(bundle.labels, bundle.thresholds, strict=True)) if kind in TUNED else {}
@@ -95,7 +97,15 @@ def evaluate(
 
 
 def answers_of(bundle: Bundle, rows: pd.DataFrame, progress: Progress) -> Any:
-    """Return what the model says of each row, as `Predictions.answers` over the bundle's labels."""
+    """Return what the model says of each row, as `Kind.predict` takes it."""
+    if bundle.kind == "generation":
+        from pipeline.likelihood import surprise
+        from pipeline.writing import write
+
+        texts, pairs = rows["text"].tolist(), pairs_of(rows)
+        written, costs = write(bundle, texts, pairs, progress), surprise(bundle, texts, pairs, rows["label"].tolist())
+        columns = {"text": written.texts, "score": written.scores, "finished": written.finished}
+        return pd.DataFrame(columns | {"nats": costs[:, 0], "tokens": costs[:, 1]})
     return bundle.answer(rows["text"].tolist(), pairs_of(rows), progress)
 
 
@@ -110,8 +120,8 @@ def milliseconds(bundle: Bundle, rows: pd.DataFrame) -> float:
     times = []
     for place in range(len(few)):
         one = few.iloc[[place]]
-        answers_of(bundle, one, SilentProgress())
+        bundle.answer(one["text"].tolist(), pairs_of(one))
         started = time.perf_counter()
-        answers_of(bundle, one, SilentProgress())
+        bundle.answer(one["text"].tolist(), pairs_of(one))
         times.append(time.perf_counter() - started)
     return round(1000 * float(np.median(times)), 3)

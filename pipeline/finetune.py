@@ -12,13 +12,13 @@ from pathlib import Path
 
 import keras
 
-from models.backbones import Backbone
+from models.backbones import Backbone, EncoderDecoder
 from models.lora import merge_adapters
-from pipeline.backbone import build_encoder, load_encoder
+from pipeline.backbone import architecture_of, build_backbone, build_encoder, load_backbone, load_encoder
 from pipeline.backend import select_precision
 from pipeline.bundle import Bundle
 from pipeline.calibrate import calibrated
-from pipeline.config import Clean, Finetune, Recipe
+from pipeline.config import Clean, Finetune, Recipe, TaskData
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.dimensions import dimensions_of
 from pipeline.ngrams import adjustment
@@ -42,7 +42,7 @@ class FinetuneResult:
     """How fine-tuning ended; losses are of `pipeline.tasks`, per text or, of tags, per word.
 
     Accuracy is the share that is answered right; of sets of classes, as a whole; of numbers, to half a standard
-    deviation.
+    deviation; of texts to be written, token by token, each given the right ones before it.
 
     Validation figures are those of the weights that are kept, which had made `kept_step` updates; `validation_metric`
     is the one named `metric`. `seeds` has it for every seed, and mean and spread are over them.
@@ -127,7 +127,7 @@ def _finetune_once(
     config, runtime = recipe.tasks[task].finetune, recipe.runtime
     config = config.model_copy(update={"initialize": initialize or config.initialize})
     kind = recipe.tasks[task].data.kind
-    learned = KINDS[kind](tokens, task)
+    learned = KINDS[kind](tokens, task, recipe.model.architecture)
     train = learned.splits["train"]
     precision = select_precision(runtime.precision)
     start_keras(precision, seed)
@@ -139,7 +139,7 @@ def _finetune_once(
     check_optimization(config, rate, total_steps)
     objective = learned.objective(config)
     with laid_out(mesh):
-        encoder = _initial_encoder(recipe, config, backbone)
+        encoder = _initial_backbone(recipe, config, backbone, learned)
         model = learned.model(encoder, config)
         model.build_from_config({})
         trained = apply_method(model, encoder, config, precision, mesh)
@@ -190,7 +190,7 @@ def _finetune_once(
         if config.method == "lora":
             save_adapters(model, config.lora, out / "adapters")
             merge_adapters(model)
-        bundle = _bundle(task, kind, learned, model, recipe.tasks[task].data.long_texts)
+        bundle = _bundle(task, kind, learned, model, recipe.tasks[task].data)
         calibrated(bundle, learned, progress).save(out / "bundle")
         trainer.checkpoints.clear()
         shutil.rmtree(out / FEATURES, ignore_errors=True)
@@ -218,7 +218,7 @@ def _finetune_once(
     )
 
 
-def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model, long_texts: str) -> Bundle:
+def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model, data: TaskData) -> Bundle:
     return Bundle(
         task=task,
         kind=kind,
@@ -227,15 +227,25 @@ def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model, lon
         tokenizer=load_tokenizer(learned.tokens / "tokenizer.json"),
         clean=Clean.model_validate_json((learned.tokens / "clean.json").read_text()),
         model=model,
-        long_texts=long_texts,
+        long_texts=data.long_texts,
+        prompt=data.prompt,
     )
 
 
-def _initial_encoder(recipe: Recipe, config: Finetune, backbone: Path) -> Backbone:
+def _initial_backbone(
+    recipe: Recipe, config: Finetune, folder: Path, learned: LabelledTask
+) -> Backbone | EncoderDecoder:
+    """Return what reads texts, or the whole backbone of a task that writes them."""
     if config.initialize == "pretrained":
-        return load_encoder(backbone, config.dropout)
-    vocabulary_size = load_tokenizer(backbone / "tokenizer.json").get_vocab_size()
-    return build_encoder(dimensions_of(recipe.model), vocabulary_size, config.dropout)
+        return load_backbone(folder, config.dropout) if learned.writes else load_encoder(folder, config.dropout)
+    vocabulary_size = load_tokenizer(folder / "tokenizer.json").get_vocab_size()
+    dimensions = dimensions_of(recipe.model)
+    if not learned.writes:
+        return build_encoder(dimensions, vocabulary_size, config.dropout)
+    fresh: Backbone | EncoderDecoder = build_backbone(
+        dimensions.architecture, architecture_of(dimensions, vocabulary_size), config.dropout
+    )
+    return fresh
 
 
 def _learning_rate(recipe: Recipe) -> float:

@@ -59,12 +59,17 @@ def read_metrics(artifact: Path) -> dict[str, Any]:
 
 
 def example_of(evaluation: Path) -> dict[str, Any] | None:
-    """Return a test row that was answered right, with the answer: the first by hash of its id; numbers have none."""
+    """Return a test row that was answered right, with the answer: the first by hash of its id; numbers have none.
+
+    Texts that a model writes are seldom right to the letter: of them any row that was answered to the end will do.
+    """
     import pyarrow.parquet as pq
 
     columns = ["row_id", "text", "text_pair", "label", "predicted", "confidence"]
-    rows = pq.ParquetFile(evaluation / "predictions.parquet").read(columns).to_pylist()
-    right = [row for row in rows if _is_right(row) and row["confidence"] is not None]
+    file = pq.ParquetFile(evaluation / "predictions.parquet")
+    writes = "finished" in file.schema_arrow.names
+    rows = file.read([*columns, *(["finished"] if writes else [])]).to_pylist()
+    right = [row for row in rows if (row["finished"] if writes else _is_right(row) and row["confidence"] is not None)]
     if not right:
         return None
     row = min(right, key=lambda row: hashlib.sha256(row["row_id"].encode()).hexdigest())
@@ -84,7 +89,7 @@ def _is_right(row: dict[str, Any]) -> bool:
 # Of these metrics, those that a kind of task has are shown of its evaluations.
 KNOWN_BY = (
     *("accuracy", "macro_recall", "subset_accuracy", "micro_f1", "rmse", "pearson", "token_accuracy", "f1"),
-    *("exact_match", "token_f1"),
+    *("exact_match", "token_f1", "bleu", "chrf"),
 )
 # What the permanent line of a finished step shows: result key -> how it is called.
 SHOWN = {

@@ -36,7 +36,14 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Recipe
 from pipeline.data.engine import make_engine
-from pipeline.data.stages.assemble import assemble_corpus, assemble_task, check_splits, long_texts, set_aside
+from pipeline.data.stages.assemble import (
+    assemble_corpus,
+    assemble_task,
+    check_splits,
+    cut_off,
+    long_texts,
+    set_aside,
+)
 from pipeline.data.stages.blocks import Plan
 from pipeline.data.stages.deal import DUPLICATE, EVALUATED, FILTERED, HELD_OUT, NEAR_DUPLICATE, OVERLAP, Deal, deal
 from pipeline.data.stages.prepare import prepare
@@ -117,7 +124,10 @@ def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> Pre
                 f"preprocess.sequence_length ({config.sequence_length}) tokens together with its question"
             )
     aside = set_aside(plan, dealt, progress)
-    result = _result(plan, dealt, tokens, capacity, aside, long)
+    cut = {name: cut_off(name, written, progress) for name in dealt.tasks}
+    result = _result(
+        plan, dealt, tokens, capacity, aside, {name: {"long_texts": long[name]} | cut[name] for name in cut}
+    )
     shutil.rmtree(plan.work)
     return result
 
@@ -139,13 +149,14 @@ def _training_texts(plan: Plan, dealt: Deal, megabytes: int) -> Iterator[str]:
     threshold = min(1.0, megabytes * 1e6 / max(1, size)) * 2.0**64
     for block in plan.blocks:
         chosen = (dealt.of(dealt.corpus, block) == TRAIN) & (plan.load("keys", block)[:, 0] < threshold)
-        table = pq.read_table(plan.file("prepared", block, ".parquet"), columns=["text", "text_pair"])
-        for column in ("text", "text_pair"):
+        columns = ["text", "text_pair", *plan.targets(block)]
+        table = pq.read_table(plan.file("prepared", block, ".parquet"), columns=columns)
+        for column in columns:
             yield from pc.drop_null(table[column].filter(chosen)).to_pylist()
 
 
 def _result(
-    plan: Plan, dealt: Deal, tokens: int, capacity: int, aside: Counter[str], long: dict[str, int]
+    plan: Plan, dealt: Deal, tokens: int, capacity: int, aside: Counter[str], long: dict[str, dict[str, int]]
 ) -> PreprocessResult:
     fates = Counter(dealt.corpus.tolist())
     filtered: Counter[str] = Counter()
@@ -168,8 +179,5 @@ def _result(
         corpus_filtered=dict(sorted(filtered.items())),
         cleaned={rule: count for rule, count in sorted(cleaned.items()) if count},
         packing_efficiency=round(tokens / capacity, 4) if capacity else 0.0,
-        tasks={
-            name: task.counts() | {"unseen_labels": aside[name], "long_texts": long[name]}
-            for name, task in dealt.tasks.items()
-        },
+        tasks={name: task.counts() | {"unseen_labels": aside[name]} | long[name] for name, task in dealt.tasks.items()},
     )

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline.config import Recipe
+    from pipeline.config import Decode, Recipe
     from pipeline.judge.kinds import Predictions
     from pipeline.progress import Progress
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # moves a probability by about 1e-6 in float32, and by about the square root of that in half precision. A wrong file,
 # tokenizer or label order moves it by far more on some of the golden rows.
 TOLERANCES = {"float32": 1e-4, "mixed_float16": 5e-3, "mixed_bfloat16": 3e-2}
+LEAST_SAME_TEXTS = 0.8
 PROOF_SECONDS = 900
 PACKAGES = (
     *("ftfy", "keras", "nervaluate", "numpy", "phonenumbers", "pyarrow", "pydantic-settings", "python-stdnum", "rich"),
@@ -76,7 +77,7 @@ def publish(
     """Write out/export/ and out/proof.json.
 
     Args:
-        recipe: `name`, `publish` and `runtime.backend` are read.
+        recipe: `name`, `publish`, `tasks.<task>.decode` and `runtime.backend` are read.
         task: name of the task.
         model: bundle folder of the candidate.
         evaluation: artifact folder of `evaluate` for this candidate.
@@ -109,6 +110,9 @@ def publish(
     export = out / "export"
     shutil.rmtree(export, ignore_errors=True)  # half of one, when an earlier attempt was killed
     shutil.copytree(model, export)
+    section = recipe.tasks[task]
+    if section.data.kind == "generation":
+        _settle(export / "bundle.json", section.decode)
     shutil.copy2(evaluation / "metrics.json", export)
     gate_json = json.dumps(gate, indent=2, ensure_ascii=False)
     (export / "gate.json").write_text(gate_json + "\n", "utf-8")
@@ -142,9 +146,12 @@ class Golden:
         texts: list of str.
         pairs: list of str or None, or None. Second texts.
         labels: list of str. In the bundle's order.
-        answers: (items, outputs) float32. An item is a row or, of a tagger, a word of one; see `pipeline.reopen`.
+        answers: (items, outputs) float32. An item is a row or, of a tagger, a word of one; of a model that writes, the
+            nats that a token of the reference costs; see `pipeline.reopen`.
         rows: (items,) int. Whose each is.
         unit: float. What a difference is counted in: 1 of probabilities, of numbers their spread.
+        references: list of str, or None. What a model that writes was to write.
+        written: list of str, or None. What it wrote, where no chance was in it.
     """
 
     texts: list[str]
@@ -153,6 +160,8 @@ class Golden:
     answers: NDArray[np.float32]
     rows: NDArray[np.int64]
     unit: float
+    references: list[str] | None = None
+    written: list[str] | None = None
 
 
 def _golden(predictions: Predictions, rows: int) -> Golden:
@@ -163,6 +172,7 @@ def _golden(predictions: Predictions, rows: int) -> Golden:
 
     identities = [hashlib.sha256(str(row_id).encode()).hexdigest() for row_id in predictions.rows["row_id"]]
     chosen = sorted(range(len(identities)), key=identities.__getitem__)[:rows]
+    writes = predictions.kind == "generation"
     columns = [predictions.labels.index(label) for label in predictions.known]
     compared = reopen.likelihoods(predictions.kind, predictions.answers)
     told = [np.atleast_2d(compared[place]) for place in chosen]  # of a row: (its items, outputs)
@@ -175,6 +185,8 @@ def _golden(predictions: Predictions, rows: int) -> Golden:
         answers=answers[:, columns] if predictions.known else answers,
         rows=np.repeat(np.arange(len(chosen)), [len(own) for own in told]),
         unit=(float(np.std(predictions.answers)) or 1.0) if numbers else 1.0,
+        references=predictions.rows["label"].iloc[chosen].tolist() if writes else None,
+        written=predictions.rows["predicted"].iloc[chosen].tolist() if writes else None,
     )
 
 
@@ -201,13 +213,44 @@ def _prove(export: Path, golden: Golden, out: Path) -> dict[str, Any]:
     if not worst <= tolerance:  # also when it is NaN
         item = int(np.nan_to_num(differences.max(axis=1), nan=np.inf).argmax())
         what = "a probability" if golden.unit == 1.0 else "in units of the answers' spread, a number"
+        what = what if golden.references is None else "what a token of the reference costs"
         raise PublishError(
             f"the reopened export answers differently from the evaluated model: {what} differs by {worst:.3g} "
             f"on {golden.texts[golden.rows[item]]!r}, expected at most {tolerance:g} in {precision}; nothing is "
             "published. Evaluate this very bundle again; if it still differs, the saved model does not hold what was "
             "trained"
         )
-    return {"rows": len(golden.texts), "max_difference": worst, "tolerance": tolerance, "precision": precision}
+    proof = {"rows": len(golden.texts), "max_difference": worst, "tolerance": tolerance, "precision": precision}
+    return proof if golden.written is None else proof | _same_texts(export, golden, out)
+
+
+def _same_texts(export: Path, golden: Golden, out: Path) -> dict[str, float]:
+    """Return the share of the golden rows that the fresh process writes the same text for.
+
+    Two tokens that are all but equally likely may change places in another batch, so not every text need be the same.
+    Answers that are drawn depend on the text alone, and so are compared too.
+    """
+    texts = json.loads(_texts_file(out).read_text("utf-8"))
+    pairs = list(zip(texts, golden.written or (), golden.texts, strict=True))
+    share = sum(again == before for again, before, _ in pairs) / len(pairs)
+    if share < LEAST_SAME_TEXTS:
+        again, before, text = next(pair for pair in pairs if pair[0] != pair[1])
+        raise PublishError(
+            f"the reopened export writes the same as the evaluated model for {share:.0%} of the golden rows, expected "
+            f"at least {LEAST_SAME_TEXTS:.0%}; for {text!r} it writes {again!r}, not {before!r}; nothing is published. "
+            f"Evaluate this very bundle again, with the decode settings of {export / 'bundle.json'}"
+        )
+    return {"same_texts": share}
+
+
+def _settle(card: Path, decode: Decode) -> None:
+    """Write into a bundle's card how it is to write its answers: as it was evaluated."""
+    values = json.loads(card.read_text("utf-8")) | {"decode": decode.model_dump(mode="json")}
+    card.write_text(json.dumps(values, indent=2, ensure_ascii=False), "utf-8")
+
+
+def _texts_file(out: Path) -> Path:
+    return out / "golden.json"
 
 
 def _precision(model: Path) -> str:
@@ -223,10 +266,14 @@ def _reopen(export: Path, golden: Golden, out: Path) -> NDArray[np.float32]:
 
     rows, answers = out / "golden.jsonl", out / "golden.npy"
     pairs = golden.pairs or [None] * len(golden.texts)
-    questions = [{"text": text, "text_pair": pair} for text, pair in zip(golden.texts, pairs, strict=True)]
+    references: Sequence[str | None] = golden.references or [None] * len(golden.texts)
+    questions = [
+        {"text": text, "text_pair": pair, "reference": reference}
+        for text, pair, reference in zip(golden.texts, pairs, references, strict=True)
+    ]
     rows.write_text("".join(json.dumps(question) + "\n" for question in questions), "utf-8")
     answers.unlink(missing_ok=True)
-    command = [sys.executable, "-m", reopen.__name__, str(export), str(rows), str(answers)]
+    command = [sys.executable, "-m", reopen.__name__, str(export), str(rows), str(answers), str(_texts_file(out))]
     try:
         process = subprocess.run(command, capture_output=True, text=True, timeout=PROOF_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:

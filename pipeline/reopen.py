@@ -1,4 +1,4 @@
-"""The fresh process of the reload proof: `python -m pipeline.reopen BUNDLE TEXTS.jsonl OUT.npy`.
+"""The fresh process of the reload proof: `python -m pipeline.reopen BUNDLE TEXTS.jsonl OUT.npy OUT.json`.
 
 A module of its own, so that the code that answers in the proof, and nothing else, counts as code of the publish step.
 """
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 
-def write_answers(bundle: Path, texts: Path, out: Path) -> None:
+def write_answers(bundle: Path, texts: Path, out: Path, written: Path) -> None:
     """Write what the bundle says of the `text` and `text_pair` of every JSON line as .npy, (items, outputs) float32.
 
-    The items are texts or, of a tagger, the words of all texts, one after the other.
+    The items are texts or, of a tagger, the words of all texts, one after the other. Of a model that writes, the output
+    is what a token of the `reference` costs, and `written` gets a JSON list of the texts that it writes.
     """
     import numpy as np
 
@@ -22,8 +23,16 @@ def write_answers(bundle: Path, texts: Path, out: Path) -> None:
 
     rows = [json.loads(line) for line in texts.read_text("utf-8").split("\n") if line]
     pairs = [row["text_pair"] for row in rows]
+    asked, seconds = [row["text"] for row in rows], pairs if any(pairs) else None
     opened = Bundle.load(bundle)
-    answers = likelihoods(opened.kind, opened.answer([row["text"] for row in rows], pairs if any(pairs) else None))
+    answers: Any = opened.answer(asked, seconds)
+    if opened.kind == "generation":
+        from pipeline.likelihood import surprise
+
+        written.write_text(json.dumps(answers.texts), "utf-8")
+        nats, tokens = surprise(opened, asked, seconds, [row["reference"] for row in rows]).T
+        answers = nats / tokens
+    answers = likelihoods(opened.kind, answers)
     np.save(out, np.concatenate(answers) if isinstance(answers, list) else answers.reshape(len(rows), -1))
 
 
@@ -37,4 +46,4 @@ def likelihoods(kind: str, answers: Any) -> Any:
 
 
 if __name__ == "__main__":
-    write_answers(*(Path(argument) for argument in sys.argv[1:4]))
+    write_answers(*(Path(argument) for argument in sys.argv[1:5]))

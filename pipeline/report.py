@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.judge import judged, sections
-from pipeline.judge.names import MODELS, spoken
+from pipeline.judge.names import opponent, spoken
 
 logger = logging.getLogger("tradewind")
 
@@ -80,7 +80,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters["metric"] = spoken
-    templates.filters["opponent"] = lambda model: MODELS.get(model, model)
+    templates.filters["opponent"] = opponent
     templates.filters["duration"] = duration
     templates.filters["moment"] = lambda text: str(text)[:19].replace("T", " ")
     return templates

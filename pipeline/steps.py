@@ -66,6 +66,7 @@ class Step:
 
 
 KIND, LONG = "tasks.{task}.data.kind", "tasks.{task}.data.long_texts"
+PROMPT, DECODE = "tasks.{task}.data.prompt", "tasks.{task}.decode"
 SPREADING = ("runtime.mesh", "runtime.fsdp_gather")  # changes the order of sums only
 TRAINING = ("runtime.backend", "runtime.precision", "runtime.micro_batch_size")
 CHECKPOINTING = ("runtime.checkpoint_seconds", "runtime.checkpoints_kept")
@@ -76,7 +77,7 @@ CHAMPION, SCRATCH = "champion", "scratch_evaluate"
 
 FINETUNE = Step(
     "finetune",
-    ("seed", "model", "tasks.{task}.finetune", KIND, LONG, *TRAINING),
+    ("seed", "model", "tasks.{task}.finetune", KIND, LONG, PROMPT, *TRAINING),
     {"tokens": "preprocess", "backbone": "pretrain"},
     uses=CHECKPOINTING + WATCHING + SPREADING,
 )
@@ -112,7 +113,7 @@ GRAPH = {
         Step("baseline", ("seed", KIND), {"tokens": "preprocess"}),
         Step(
             "evaluate",
-            ("tasks.{task}.evaluate", "tasks.{task}.gate.max_milliseconds", "tasks.{task}.data.source", KIND),
+            ("tasks.{task}.evaluate", "tasks.{task}.gate.max_milliseconds", "tasks.{task}.data.source", KIND, DECODE),
             {"tokens": "preprocess", "model": "finetune", "rows": "validate"},
             uses=("runtime.backend",),
         ),
@@ -123,7 +124,7 @@ GRAPH = {
         ),
         Step(
             "publish",
-            ("name", "publish"),
+            ("name", "publish", KIND, DECODE),
             {"model": "finetune", "evaluation": "evaluate", "verdict": "gate", "rows": "validate"},
             uses=("runtime.backend",),
         ),

@@ -8,6 +8,7 @@
 | tagging        | a class for each word | state of the word's first piece    | cross-entropy                    |
 | question_      | a stretch of the text | each token's state: begin, end     | mean of two cross-entropies      |
 | answering      | or none               |                                    | over the tokens of the window    |
+| generation     | a text                | the language model's own           | cross-entropy of its tokens      |
 """
 
 from __future__ import annotations
@@ -23,22 +24,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.backbones import Backbone
+from models.backbones import Backbone, EncoderDecoder
 from models.classifier import SegmentClassifier, SegmentRegressor, SpanClassifier, TokenClassifier
 from models.ngrams import NgramBag
-from models.objectives import segment_label_sets, segment_labels, segment_spans, segment_values
+from models.objectives import segment_label_sets, segment_labels, segment_spans, segment_values, written_tokens
+from pipeline.backbone import LANGUAGE_MODELS
 from pipeline.config import Finetune
 from pipeline.data.tokens.contexts import ContextEncoder, Windows
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
+from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.data.tokens.words import WordEncoder
 from pipeline.ngrams import make_bag
-from pipeline.training.batches import AnswerBatches, BatchShape, LabelledBatches, TaggedBatches
+from pipeline.training.batches import (
+    AnswerBatches,
+    BatchShape,
+    CompletionBatches,
+    CorpusBatches,
+    LabelledBatches,
+    TaggedBatches,
+    TeacherBatches,
+)
+from pipeline.training.batches.sequences import widths_of
 from pipeline.training.steppers import Objective
 from pipeline.training.watch.evaluation import Metric
-from pipeline.tuning.metrics import MACRO_F1, MICRO_F1, R2, SPAN_F1, tag_f1
+from pipeline.tuning.metrics import MACRO_F1, MICRO_F1, R2, SPAN_F1, TOKEN_ACCURACY, tag_f1
 
 
 class LabelledTask(ABC):
@@ -47,6 +59,7 @@ class LabelledTask(ABC):
     Args:
         tokens: Path. The artifact of `preprocess`.
         name: str. The task.
+        architecture: str. Of the model.
 
     Attributes:
         labels: list of str. The classes or tags; of numbers none.
@@ -54,14 +67,17 @@ class LabelledTask(ABC):
         segments: int. Most texts in a row.
     """
 
-    def __init__(self, tokens: Path, name: str) -> None:
+    writes = False  # whether the whole backbone is learned, and not only what reads
+
+    def __init__(self, tokens: Path, name: str, architecture: str = "encoder") -> None:
         self.tokens = tokens
+        self.architecture = architecture
         self.folder = tokens / "tasks" / name
         self.labels: list[str] = json.loads((self.folder / "labels.json").read_text())
         self.splits = {split: ShardedRows(self.folder / split) for split in ("train", "validation")}
         self.segments = max(rows.segments_per_row for rows in self.splits.values())
 
-    def batches(self, split: str, shape: BatchShape, seed: int) -> LabelledBatches:
+    def batches(self, split: str, shape: BatchShape, seed: int) -> LabelledBatches | CorpusBatches:
         """Return the batches of a split."""
         return LabelledBatches(self.splits[split], self.answers(split), self.segments, shape, seed)
 
@@ -258,6 +274,40 @@ class QuestionAnsweringTask(LabelledTask):
         return [[(span["start"], span["start"] + len(span["text"])) for span in spans] for spans in rows]
 
 
+class GenerationTask(LabelledTask):
+    """A text for each text."""
+
+    writes = True
+
+    def batches(self, split: str, shape: BatchShape, seed: int) -> CorpusBatches:
+        """Return the batches of a split."""
+        vocabulary = Vocabulary.of(load_tokenizer(self.tokens / "tokenizer.json"))
+        rows = self.splits[split]
+        if self.architecture == "decoder":
+            return CompletionBatches(rows, shape, vocabulary, seed)
+        parts = [part for rows in self.splits.values() for part in rows.arrays]
+        arrays = ((part["token_ids"], part["segment_ids"]) for part in parts)
+        return TeacherBatches(rows, shape, vocabulary, seed, widths_of(arrays, vocabulary.separator))
+
+    def answers(self, split: str) -> np.ndarray:
+        """Return the text that each text is to be answered with, (texts,) str."""
+        texts: np.ndarray = self.column(split).to_numpy(zero_copy_only=False)
+        return texts
+
+    def model(self, encoder: Backbone | EncoderDecoder, config: Finetune) -> keras.Model:  # noqa: ARG002 (no head)
+        """Return the language model of the backbone, not built."""
+        return LANGUAGE_MODELS[self.architecture](encoder)
+
+    def objective(self, config: Finetune) -> Objective:
+        """Return the cross-entropy of target and end."""
+        return partial(written_tokens, label_smoothing=config.label_smoothing, z_loss=config.z_loss)
+
+    @property
+    def metric(self) -> Metric:
+        """The share of tokens that are right, each given the right ones before it."""
+        return TOKEN_ACCURACY
+
+
 def _cross_entropy(config: Finetune) -> Objective:
     return partial(
         segment_labels,
@@ -273,4 +323,5 @@ KINDS: dict[str, type[LabelledTask]] = {
     "regression": RegressionTask,
     "tagging": TaggingTask,
     "question_answering": QuestionAnsweringTask,
+    "generation": GenerationTask,
 }

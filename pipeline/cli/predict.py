@@ -37,7 +37,7 @@ def predict(
     file: Annotated[Path | None, typer.Option(metavar="PATH", help="UTF-8 file with one text a line.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
-    """Answer texts with a published model: a class, classes, a number, a tag for each word, or an answer.
+    """Answer texts with a published model: a class, classes, a number, a tag for each word, an answer, or a text.
 
     Example: tradewind predict "Fracture of left wrist" --model icd10-chapter
     """
@@ -52,7 +52,8 @@ def predict(
     pairs = None if pair is None else [pair] * len(every)
     for text, said in zip(every, answer(version.bundle, every, pairs, top), strict=True):
         if as_json:
-            typer.echo(json.dumps({"text": text, **said} | _identity(version), ensure_ascii=False))
+            asked = {"prompt" if "finished" in said else "text": text}  # an answer may be a text itself
+            typer.echo(json.dumps(asked | said | _identity(version), ensure_ascii=False))
         else:
             typer.echo("\n".join([text, *_lines(said)]))
     if not as_json:
@@ -65,6 +66,8 @@ def _lines(said: dict[str, Any]) -> list[str]:
         return [f"  {said['value']:.4g}"]
     if "answer" in said:
         return _columns((one["answer"] or "no answer in the text", "", one["confidence"]) for one in said["top"])
+    if "finished" in said:
+        return [f"  {said['text']}" + ("" if said["finished"] else " …")]
     if "words" in said:
         return _columns((word["word"], word["tag"], word["confidence"]) for word in said["words"])
     chosen = [f"  {', '.join(said['labels']) or 'none of the labels'}"] if "labels" in said else []

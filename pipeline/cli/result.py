@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pipeline.cli.output import duration
 from pipeline.config.search import spoken_value
-from pipeline.judge.names import HEADLINES, sign, spoken
+from pipeline.judge.names import HEADLINES, opponent, sign, spoken
 from pipeline.progress import describe
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
     if task.example:
         text, label, confidence = (task.example[key] for key in ("text", "label", "confidence"))
         pair = task.example.get("text_pair")
-        facts.add("example", f"{' | '.join(filter(None, (text, pair)))} → {label}  ({float(confidence):.0%})")
+        sure = "" if confidence is None else f"  ({float(confidence):.0%})"
+        facts.add("example", f"{' | '.join(filter(None, (text, pair)))} → {label}{sure}")
         if task.version:
             second = f" --pair {quote(str(pair))}" if pair else ""
             facts.add("", f"tradewind predict --model {task.model} {quote(str(text))}{second}", style="cyan")
@@ -81,7 +82,8 @@ def _metrics_table(task: TaskOutcome) -> Table:
     """Return one row per metric; the best value of each row is bold."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False, padding=(0, 2, 0, 1))
     table.add_column("", min_width=16)
-    columns = {"candidate": task.candidate, "linear baseline": task.baseline, "champion": task.champion}
+    rival = opponent("baseline", task.candidate.get("kind"))
+    columns = {"candidate": task.candidate, rival: task.baseline, "champion": task.champion}
     if task.scratch:
         columns["without pretraining"] = task.scratch
     for title in columns:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
 from pipeline.config.finetuning import Finetune, Lora
+from pipeline.config.generation import Decode, check_prompt, check_writer
 from pipeline.config.judging import Evaluate, Gate
 from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
 from pipeline.config.running import Airflow, Mesh, Publish, Ray, Runtime
@@ -28,6 +29,7 @@ __all__ = [
     "ColumnCheck",
     "Columns",
     "Data",
+    "Decode",
     "Deduplicate",
     "Drift",
     "Evaluate",
@@ -66,7 +68,7 @@ __all__ = [
 ]
 
 
-Kind = Literal["classification", "multi_label", "regression", "tagging", "question_answering"]
+Kind = Literal["classification", "multi_label", "regression", "tagging", "question_answering", "generation"]
 
 
 class Data(Section):
@@ -85,8 +87,8 @@ class TaskData(Section):
     kind: Kind = Field(
         "classification",
         description="what the answer is: one class; any number of classes (multi_label); a number (regression); a tag "
-        "for each word (tagging); or a stretch of the text that answers a question, the second text "
-        "(question_answering)",
+        "for each word (tagging); a stretch of the text that answers a question, the second text "
+        "(question_answering); or a text that the model writes (generation)",
     )
     label: str = Field("label", description="column that holds the answer")
     separator: str = Field(
@@ -102,6 +104,11 @@ class TaskData(Section):
     labels: list[str] | None = Field(
         None, description="the allowed answers; rows with another are quarantined; default: whatever the column holds"
     )
+    prompt: str | None = Field(
+        None,
+        description="of generation: what the model reads, such as `Translate to German: {text}`; {text_pair} is the "
+        "second text; default: the text, and a second one behind a separator",
+    )
 
     @model_validator(mode="after")
     def _keys_fit_the_kind(self) -> TaskData:
@@ -116,6 +123,14 @@ class TaskData(Section):
             raise ValueError(
                 f"long_texts is slide, which averages one answer a text, and kind is {self.kind}; set truncate or error"
             )
+        if self.kind == "generation" and self.labels is not None:
+            raise ValueError("kind is generation, whose answers are texts of any wording; remove labels")
+        if self.kind == "generation" and self.label in ("text", "text_pair"):
+            raise ValueError(f"label is {self.label}, which the model reads; name the column that it is to write")
+        if self.prompt is not None and self.kind != "generation":
+            raise ValueError(f"prompt is of kind generation, and kind is {self.kind}; remove it")
+        if self.prompt is not None:
+            check_prompt(self.prompt)
         return self
 
 
@@ -127,9 +142,12 @@ class Task(Section):
     finetune: Finetune = Finetune()
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
+    decode: Decode = Decode()
 
     @model_validator(mode="after")
     def _sections_fit_the_kind(self) -> Task:
+        if self.data.kind != "generation" and self.decode != Decode():
+            raise ValueError(f"decode is of kind generation, and kind is {self.data.kind}; remove it")
         for variant in self.finetune.variants():
             variant.check(self.data.kind)
         self.gate.check(self.data.kind)
@@ -187,6 +205,31 @@ class Recipe(Section):
         for name, task in self.tasks.items():
             if task.data.source not in self.data.sources:
                 raise ValueError(f"tasks.{name}.data.source is {task.data.source!r}; data.sources has: {known}")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _case_is_written(cls, values: Any) -> Any:
+        """A model writes what its tokenizer knows: both cases, unless the recipe says otherwise."""
+        tasks = values.get("tasks") if isinstance(values, dict) else None
+        tasks = [task for task in tasks.values() if isinstance(task, dict)] if isinstance(tasks, dict) else []
+        sections = [data for task in tasks if isinstance(data := task.get("data"), dict)]
+        if all(data.get("kind") != "generation" for data in sections):
+            return values
+        preprocess = values.get("preprocess") or {}
+        tokenizer = (preprocess.get("tokenizer") or {}) if isinstance(preprocess, dict) else None
+        kept = bool((values.get("pretrain") or {}).get("start_from")) and not tokenizer
+        if not isinstance(tokenizer, dict) or "lowercase" in tokenizer or kept:
+            return values
+        return values | {"preprocess": preprocess | {"tokenizer": tokenizer | {"lowercase": False}}}
+
+    @model_validator(mode="after")
+    def _writers_write(self) -> Recipe:
+        architecture = self.model.architecture
+        for name, task in self.tasks.items():
+            if task.data.kind == "generation":
+                check_writer(name, architecture)
+                task.finetune.check_architecture(f"tasks.{name}.finetune", architecture)
         return self
 
     @model_validator(mode="after")

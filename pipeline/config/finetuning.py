@@ -91,8 +91,9 @@ class Finetune(Optimization):
 
     def check(self, kind: str) -> None:
         """Raise ValueError when a key does not go with the kind of task."""
-        classes, several = ("classification", "tagging"), ("classification", "multi_label", "tagging")
-        homes = {"class_weights": classes, "focal_gamma": classes, "z_loss": classes, "label_smoothing": several}
+        classes, tokens = ("classification", "tagging"), ("classification", "tagging", "generation")
+        homes = {"class_weights": classes, "focal_gamma": classes, "z_loss": tokens}
+        homes |= {"label_smoothing": ("classification", "multi_label", "tagging", "generation")}
         homes |= {"ngrams": ("classification", "multi_label", "regression"), "logit_adjustment": ("classification",)}
         for key, kinds in homes.items():
             if getattr(self, key) != type(self).model_fields[key].default and kind not in kinds:
@@ -103,6 +104,21 @@ class Finetune(Optimization):
             raise ValueError(
                 f"finetune.method feature_extraction keeps one feature a text, and {kind} needs one a word; set method "
                 "to partial with trainable_layers: 1, or to lora"
+            )
+        if self.method == "feature_extraction" and kind == "generation":
+            raise ValueError(
+                "finetune.method feature_extraction trains a head on one feature a text, and generation has no head: "
+                "the whole model writes; set method to full, or to lora to train a small part"
+            )
+
+    def check_architecture(self, place: str, architecture: str) -> None:
+        """Raise ValueError when a key needs one stack of blocks and the whole of another model is trained."""
+        keys = {"method partial": self.method == "partial", "layer_decay": self.layer_decay is not None}
+        keys |= {"gradual_unfreezing": self.gradual_unfreezing}
+        if architecture == "encoder_decoder" and (named := [key for key, given in keys.items() if given]):
+            raise ValueError(
+                f"{place}: {named[0]} goes by the depth of a block, and an encoder_decoder that writes has two stacks; "
+                "use method full or lora, or model.architecture decoder"
             )
 
     @field_validator("search")

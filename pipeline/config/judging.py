@@ -38,6 +38,8 @@ Metric = Literal[
     "answerable_exact_match",
     "answerable_token_f1",
     "unanswerable_accuracy",
+    "bleu",
+    "chrf",
 ]
 Consequence = Literal["critical", "review", "warning", "off"]
 Positive = Annotated[float, Field(gt=0)]

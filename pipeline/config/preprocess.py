@@ -112,7 +112,10 @@ class Tokenizer(Section):
     )
     path: str | None = Field(None, description="of the kind file: a tokenizer.json")
     vocabulary_size: Annotated[int, Field(ge=300, le=1_000_000)] = Field(8192, description="most tokens it may have")
-    lowercase: bool = Field(True, description="treat upper and lower case alike")
+    lowercase: bool = Field(
+        True,
+        description="treat upper and lower case alike; default: true, false with a task of kind generation",
+    )
     training_megabytes: PositiveInt = Field(100, description="text it is trained on at most, drawn by hash")
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ multi_label         classes, any number of them        list of string, sorted
 regression          a number                           double
 tagging             a tag for each word of the text    list of string; the words are those between the text's blanks
 question_answering  acceptable stretches of the text   list of {text, start}; see `pipeline.data.spans`
+generation          a text                             string
 
 Several values in one cell are a JSON list, or stand between the task's `separator` (tags: between blanks).
 """
@@ -28,10 +29,12 @@ TYPES = {
     "regression": pa.float64(),
     "tagging": pa.list_(pa.string()),
     "question_answering": SPANS,
+    "generation": pa.string(),
 }
-# Kinds whose answers are classes, and those whose answers say something of each place in the text.
+AS_THEY_ARE = frozenset({"classification", "generation"})  # kinds whose answer is the cell itself
+# Kinds whose answers are classes, and those whose answers cleaning may have changed.
 CLASSES = frozenset({"classification", "multi_label", "tagging"})
-PLACED = frozenset({"tagging", "question_answering"})
+PLACED = frozenset({"tagging", "question_answering", "generation"})
 ANSWER, NO_ANSWER = "answer", "no answer"
 SHOWN = 60
 
@@ -42,7 +45,7 @@ def parse(data: TaskData, labels: pa.Array) -> pa.Array:
     An empty cell of `multi_label` is no class at all, and so an answer; of `question_answering` it is that there is
     none in the text. Where an answer starts is what its cell says; `pipeline.data.spans.located` finds it.
     """
-    if data.kind == "classification":
+    if data.kind in AS_THEY_ARE:
         return pc.if_else(pc.equal(pc.utf8_trim_whitespace(labels), ""), None, labels)
     values = [_read(data, cell) for cell in labels.to_pylist()]
     return pa.array([None if isinstance(value, Fault) else value for value in values], TYPES[data.kind])
@@ -53,9 +56,9 @@ def faults(data: TaskData, labels: pa.Array, texts: pa.Array, pairs: pa.Array | 
 
     The second texts, `pairs`, are questions where the kind has some; None: they are not looked at.
     """
-    if data.kind == "classification":
+    if data.kind in AS_THEY_ARE:
         blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(labels, "")), "")
-        return pc.if_else(blank, _missing(data), pa.scalar(None, pa.string()))
+        return pc.if_else(blank, pa.scalar(_missing(data)), pa.scalar(None, pa.string()))
     if data.kind == "question_answering":
         asked = [True] * len(labels) if pairs is None else [bool((pair or "").strip()) for pair in pairs.to_pylist()]
         rows = zip(labels.to_pylist(), texts.to_pylist(), asked, strict=True)
@@ -86,8 +89,10 @@ def classes_of(answers: pa.Array) -> pa.Array:
 
 
 def counted(data: TaskData, labels: pa.Array) -> pa.Array:
-    """Return what statistics count of a label column: the answers, or whether there is one in the text."""
+    """Return what statistics count of a label column: answers, whether there is one in the text, or words to write."""
     answers = parse(data, labels)
+    if data.kind == "generation":
+        return pc.cast(pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(answers))), pa.float64())
     if data.kind != "question_answering":
         return answers
     return pc.if_else(pc.equal(pc.list_value_length(answers), 0), NO_ANSWER, ANSWER)
@@ -132,7 +137,8 @@ def _spans(cell: str | None) -> list[Span] | Fault:
 
 
 def _missing(data: TaskData) -> str:
-    return f"no label: column {data.label} is empty"
+    what = "target" if data.kind == "generation" else "label"
+    return f"no {what}: column {data.label} is empty"
 
 
 def _several(cell: str, separator: str | None) -> list[str] | Fault:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.config.search import spoken_value
 from pipeline.judge.charts import Cloud, Whisker, cloud, curve, heat, whiskers
-from pipeline.judge.names import HEADLINES, SMALLER_IS_BETTER
+from pipeline.judge.names import HEADLINES, SMALLER_IS_BETTER, spoken
 from pipeline.judge.sections import Artifacts, Values, read, training_log
 from pipeline.steps import SCRATCH
 
@@ -42,10 +42,17 @@ def verdict(run: Values, artifacts: Artifacts, name: str) -> Values:
         "description": run["recipe"]["tasks"][name].get("description", ""),
         "gate": gate,
         "forced": read(exported.parent, exported.name).get("forced") if exported and exported.exists() else None,
+        "kind": kind_of(run, name),
         "models": list(metrics),
         "scores": scores(metrics, gate),
         "versions": versions(run, name),
     }
+
+
+def kind_of(run: Values, name: str) -> str:
+    """Return the kind of a task."""
+    kind: str = run["recipe"]["tasks"][name]["data"].get("kind", "classification")
+    return kind
 
 
 def training(run: Values, artifacts: Artifacts, name: str) -> Values:
@@ -102,6 +109,7 @@ def details(artifacts: Artifacts, name: str) -> Values:
         "scatter": scatter(folders["candidate"], answers) if answers["kind"] == "regression" else None,
         "thresholds": answers.get("thresholds", {}),
         "answered": {name: answers[name] for name in ("answerable", "answered") if name in answers},
+        "written": written(answers) if answers["kind"] == "generation" else None,
     }
 
 
@@ -138,7 +146,7 @@ def slices(artifacts: Artifacts, name: str) -> Values:
         cells = [entry["scores"].get(model, {}).get(metric, {"value": None, "interval": None}) for model in models]
         drawn = _drawn(cells, metric) if entry["scores"] else [None] * len(models)
         rows.append({"by": entry["by"], "slice": entry["slice"], "rows": entry["rows"], "cells": drawn})
-    return {"metric": metric, "models": models, "rows": rows}
+    return {"kind": gate["kind"], "metric": metric, "models": models, "rows": rows}
 
 
 def errors(artifacts: Artifacts, name: str) -> Values:
@@ -176,6 +184,12 @@ def wrong(answers: Values) -> int | None:
     """Return how many rows are answered wrongly; None for kinds where that is no question."""
     share = next((answers[name] for name in ("accuracy", "subset_accuracy", "exact_match") if name in answers), None)
     return None if share is None else round((1 - share) * answers["rows"])
+
+
+def written(answers: Values) -> Values:
+    """Return how long the answers are, how many were cut off, and how sacreBLEU counted."""
+    signatures = [f"{spoken(name)} {signature}" for name, signature in answers["signatures"].items()]
+    return {**answers["words"], "unfinished": answers["unfinished"], "signatures": signatures}
 
 
 def confused(metrics: Values) -> list[tuple[str, str, int]]:

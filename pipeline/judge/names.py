@@ -19,6 +19,7 @@ HEADLINES: dict[str, tuple[str, ...]] = {
         *("exact_match", "token_f1"),
         *("answerable_exact_match", "answerable_token_f1", "unanswerable_accuracy"),
     ),
+    "generation": ("bleu", "chrf", "exact_match"),
 }
 # What a kind is compared by where the recipe names no metric.
 MAIN = {
@@ -27,6 +28,7 @@ MAIN = {
     "regression": "rmse",
     "tagging": "f1",
     "question_answering": "token_f1",
+    "generation": "chrf",
 }
 # What must be better than the majority answer where the recipe declares no threshold.
 PLAIN = {
@@ -35,14 +37,16 @@ PLAIN = {
     "regression": "rmse",
     "tagging": "token_accuracy",
     "question_answering": "exact_match",
+    "generation": "chrf",
 }
 SMALLER_IS_BETTER = frozenset({"log_loss", "calibration_error", "rmse", "mse", "mae"})
 # Kinds whose answers depend on something chosen on the validation rows.
 TUNED = frozenset({"multi_label"})
 EVERY_METRIC = tuple(dict.fromkeys(name for names in HEADLINES.values() for name in names))
 
-# What the models that a candidate meets are called.
-MODELS = {"baseline": "linear baseline", "scratch": "model without pretraining", "majority": "majority answer"}
+# What the models that a candidate meets are called, and which a kind calls otherwise.
+OPPONENTS = {"baseline": "linear baseline", "scratch": "model without pretraining", "majority": "majority answer"}
+OWN_OPPONENTS = {"generation": {"baseline": "nearest neighbour", "majority": "plain answer"}}
 
 SPOKEN = {
     "r2": "R²",
@@ -65,12 +69,20 @@ SPOKEN = {
     "answerable_exact_match": "exact match of answerable questions",
     "answerable_token_f1": "token F1 of answerable questions",
     "unanswerable_accuracy": "accuracy on unanswerable questions",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "perplexity": "perplexity of a token",
 }
 
 
 def sign(metric: str) -> int:
     """Return 1 for a metric whose greater values are better, -1 for an error."""
     return -1 if metric in SMALLER_IS_BETTER else 1
+
+
+def opponent(model: str, kind: str | None = None) -> str:
+    """Return what a model is called beside a candidate of a kind: `linear baseline`, `champion`."""
+    return OWN_OPPONENTS.get(kind or "", {}).get(model) or OPPONENTS.get(model, model)
 
 
 def spoken(metric: str, *, start: bool = True) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import SourceError, TradewindError
-from pipeline.judge.kinds import KINDS, Predictions
+from pipeline.judge.kinds import KINDS, Predictions, generation
 from pipeline.judge.names import HEADLINES
 
 PREDICTIONS = "predictions.parquet"
@@ -150,7 +150,9 @@ def read_predictions(folder: Path) -> Predictions:
     rows = frame_of(pq.read_table(folder / PREDICTIONS))
     answers: Any
     column = next((name for name in ANSWERS if name in rows), None)
-    if column is None:
+    if metrics["kind"] == "generation":
+        answers = generation.surprise(rows)
+    elif column is None:
         answers = rows["predicted"].to_numpy(np.float32)
     elif metrics["kind"] == "tagging":
         width = len(metrics["labels"])

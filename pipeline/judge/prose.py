@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.judge.names import MAIN, MODELS, PLAIN, spoken
+from pipeline.judge.names import MAIN, PLAIN, opponent, spoken
 
 
 def figures(metrics: Mapping[str, Any]) -> str:
@@ -33,8 +33,8 @@ def prose(record: dict[str, Any]) -> str:
     for rule in record["rules"]:
         outcome = "holds" if rule["passed"] else outcomes[rule["severity"]]
         lines.append(f"- **{rule['name']}** ({rule['severity']}) {outcome}. {rule['sentence']}")
-    models = list(record["scores"])
-    lines += ["", "## Scores", "", f"| metric | {' | '.join(MODELS.get(model, model) for model in models)} |"]
+    models, kind = list(record["scores"]), record["kind"]
+    lines += ["", "## Scores", "", f"| metric | {' | '.join(opponent(model, kind) for model in models)} |"]
     lines.append("|---|" + "---|" * len(models))
     for metric in record["scores"]["candidate"]:
         lines.append(f"| {spoken(metric)} | {' | '.join(cell(record['scores'][model][metric]) for model in models)} |")
@@ -49,7 +49,7 @@ def prose(record: dict[str, Any]) -> str:
     for model, test in record["mcnemar"].items():
         lines.append(
             f"McNemar: {test['only_candidate']:,} rows only the candidate has right, {test['only_opponent']:,} only "
-            f"the {MODELS.get(model, model)} (p = {test['p']:.2g})."
+            f"the {opponent(model, kind)} (p = {test['p']:.2g})."
         )
     for model, unseen in record["unseen_rows"].items():
         if unseen:
@@ -63,7 +63,7 @@ def _slices(record: dict[str, Any]) -> list[str]:
         return []
     metric, models = record["metric"], [model for model in record["scores"] if model in judged[0]["scores"]]
     lines = ["", f"## Slices: {spoken(metric, start=False)}", ""]
-    lines += [f"| slice | rows | {' | '.join(MODELS.get(model, model) for model in models)} |"]
+    lines += [f"| slice | rows | {' | '.join(opponent(model, record['kind']) for model in models)} |"]
     lines.append("|---|---|" + "---|" * len(models))
     for entry in judged:
         cells = " | ".join(cell(entry["scores"][model][metric]) for model in models)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.judge.bootstrap import CONFIDENCE, Resampled
-from pipeline.judge.names import MAIN, MODELS, PLAIN, sign, spoken
+from pipeline.judge.names import MAIN, PLAIN, opponent, sign, spoken
 
 if TYPE_CHECKING:
     from pipeline.config import Gate
@@ -132,7 +132,7 @@ def default_threshold(evidence: Evidence) -> Rule:
     passed = sign(metric) * (value - plain) > EPSILON
     side = "above" if sign(metric) > 0 else "below"
     return Rule(
-        f"{metric} {'>' if sign(metric) > 0 else '<'} majority answer",
+        f"{metric} {'>' if sign(metric) > 0 else '<'} {opponent('majority', evidence.kind)}",
         "critical",
         passed,
         value,
@@ -158,16 +158,16 @@ def cost(evidence: Evidence, name: str, most: float) -> Rule:
     return Rule(f"{name} <= {most:g}", "critical", passed, value, most, None, sentence)
 
 
-def against(evidence: Evidence, metric: str, opponent: str, severity: Consequence) -> Rule:
+def against(evidence: Evidence, metric: str, model: str, severity: Consequence) -> Rule:
     """Better than an opponent that a candidate has to be worth more than, on the same rows."""
-    model = MODELS[opponent]
-    name = f"{metric} {'>' if sign(metric) > 0 else '<'} {model}"
-    difference, interval = evidence.scores.difference("candidate", opponent, metric)
-    ours, theirs = (evidence.scores.values[one][metric] for one in ("candidate", opponent))
+    rival = opponent(model, evidence.kind)
+    name = f"{metric} {'>' if sign(metric) > 0 else '<'} {rival}"
+    difference, interval = evidence.scores.difference("candidate", model, metric)
+    ours, theirs = (evidence.scores.values[one][metric] for one in ("candidate", model))
     if not math.isfinite(ours):
         return Rule(name, severity, False, None, 0.0, None, _undefined(evidence, metric))
     if not math.isfinite(theirs):
-        sentence = f"The {model}'s {spoken(metric, start=False)} is undefined; the candidate's is {ours:.3f}."
+        sentence = f"The {rival}'s {spoken(metric, start=False)} is undefined; the candidate's is {ours:.3f}."
         return Rule(name, severity, True, None, 0.0, None, sentence)
     passed = sign(metric) * difference > EPSILON
     verb = "beats" if passed else "does not beat"
@@ -178,7 +178,7 @@ def against(evidence: Evidence, metric: str, opponent: str, severity: Consequenc
         difference,
         0.0,
         interval,
-        f"The candidate {verb} the {model} in {spoken(metric, start=False)}: {ours:.3f} against {theirs:.3f}, "
+        f"The candidate {verb} the {rival} in {spoken(metric, start=False)}: {ours:.3f} against {theirs:.3f}, "
         f"a difference of {difference:+.3f}{bracketed(interval, signed=True)}.{doubt(interval)}",
     )
 

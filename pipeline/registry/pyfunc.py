@@ -1,4 +1,4 @@
-"""The published model as MLflow loads it: text in; out a label, labels, a number, tags, or an answer, as its kind is.
+"""The published model as MLflow loads it: text in; out what its kind answers, a label or a text for instance.
 
 MLflow stores this file itself (models from code) beside the bundle and a copy of `pipeline` and `models`, so that
 nothing is pickled and `mlflow models serve` needs only the version's own requirements.

@@ -31,6 +31,7 @@ def signature_of(export: Path) -> ModelSignature:
             ColSpec("long", "end", required=False),
             ColSpec("double", "confidence"),
         ],
+        "generation": [ColSpec("string", "text"), ColSpec("double", "score"), ColSpec("boolean", "finished")],
     }
     asked = [ColSpec("string", "text"), ColSpec("string", "text_pair")]
     inputs = asked if kind == "question_answering" else [ColSpec("string")]

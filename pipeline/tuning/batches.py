@@ -9,15 +9,19 @@ import keras
 
 from pipeline.config import Finetune
 from pipeline.progress import Progress
-from pipeline.training.batches import Batches, LabelledBatches, WeightedBatches, class_weights
+from pipeline.training.batches import Batches, CorpusBatches, LabelledBatches, WeightedBatches, class_weights
 from pipeline.tuning.features import FeatureBatches, with_features
 
 FEATURES = "features"
 
 
 def tuning_batches(
-    model: keras.Model, splits: Mapping[str, LabelledBatches], config: Finetune, out: Path, progress: Progress
-) -> tuple[Batches, LabelledBatches | FeatureBatches]:
+    model: keras.Model,
+    splits: Mapping[str, LabelledBatches | CorpusBatches],
+    config: Finetune,
+    out: Path,
+    progress: Progress,
+) -> tuple[Batches, LabelledBatches | CorpusBatches | FeatureBatches]:
     """Return the batches to train on and those to validate on, which are never weighted by class.
 
     Args:
@@ -27,15 +31,18 @@ def tuning_batches(
         out: Path. The step's folder.
         progress: Progress. Told what is computed.
     """
-    training: LabelledBatches | FeatureBatches = splits["train"]
-    validation: LabelledBatches | FeatureBatches = splits["validation"]
+    if isinstance(splits["train"], CorpusBatches):  # texts to be written have neither features nor classes
+        return splits["train"], splits["validation"]
+    labelled = {name: batches for name, batches in splits.items() if isinstance(batches, LabelledBatches)}
+    training: LabelledBatches | FeatureBatches = labelled["train"]
+    validation: LabelledBatches | FeatureBatches = labelled["validation"]
     if config.method == "feature_extraction":
         training, validation = (
-            with_features(model, batches, out / FEATURES / f"{split}.npy", progress)
-            for split, batches in (("train", splits["train"]), ("validation", splits["validation"]))
+            with_features(model, labelled[split], out / FEATURES / f"{split}.npy", progress)
+            for split in ("train", "validation")
         )
     if config.class_weights == "none":
         return training, validation
-    classes = splits["train"].labels
+    classes = labelled["train"].labels
     weights = class_weights(classes, model.num_classes, config.class_weights)
     return WeightedBatches(training, weights), validation

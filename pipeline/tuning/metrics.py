@@ -42,6 +42,7 @@ def _mean(counts: np.ndarray) -> float:
 
 
 R2 = Metric("r2", _r2)
+TOKEN_ACCURACY = Metric("token_accuracy", lambda counts: float(ratio(*counts)))
 MACRO_F1 = Metric("macro_f1", _macro_f1)
 MICRO_F1 = Metric("micro_f1", _micro_f1)
 SPAN_F1 = Metric("span_f1", _mean)  # of the `counts` of `segment_spans`

@@ -11,6 +11,7 @@ from pipeline.judge.predictions import predict
 
 LABELS = ("a", "b", "c")
 TAGS = ("B-X", "B-Y", "I-X", "O")
+WORDS = ("Sonne", "Mond,", "Sterne.", "und", "die", "am Meer")
 
 
 def rows_of(label: Sequence[Any], groups: Sequence[str | None] | None = None, **columns: Any) -> pd.DataFrame:
@@ -78,6 +79,10 @@ def found(true: Sequence[Sequence[str]], answers: Sequence[str], confidence: flo
     return predict("question_answering", rows_of(label).assign(text=texts, text_pair="what colour"), (), table)
 
 
+def written(true: Sequence[str], answers: Sequence[str], **said: Any) -> Predictions:
+    return predict("generation", rows_of(list(true)), (), pd.DataFrame({"text": list(answers)} | said))
+
+
 def random_case(kind: str, rows: int, seed: int) -> Predictions:
     """Return a model of some skill on random rows: equal seeds give equal truth whatever the skill."""
     random = np.random.default_rng(seed)
@@ -100,6 +105,12 @@ def random_case(kind: str, rows: int, seed: int) -> Predictions:
             (one or [""])[0] if random.random() < 0.5 else other for one, other in zip(truth, guesses, strict=True)
         ]
         return found(truth, answers)
+    if kind == "generation":
+        texts = [[str(word) for word in random.choice(WORDS, random.integers(1, 9))] for _ in range(rows)]
+        given = [[word if random.random() < 0.9 else str(random.choice(WORDS)) for word in row] for row in texts]
+        costs = {"nats": random.random(rows).astype(np.float32), "tokens": np.full(rows, 3, np.float32)}
+        said = {"score": -random.random(rows).astype(np.float32), "finished": random.random(rows) < 0.9}
+        return written([" ".join(row) for row in texts], [" ".join(row) for row in given], **costs, **said)
     truth = [[str(tag) for tag in random.choice(TAGS, random.integers(1, 9))] for _ in range(rows)]
     answers = [[tag if random.random() < 0.8 else str(random.choice(TAGS)) for tag in row] for row in truth]
     return tagged(truth, answers)

@@ -192,7 +192,7 @@ def test_a_forced_export_says_why_and_by_which_verdict(bundle: Path, evaluation:
 
 
 def test_requirements_name_every_package_the_bundle_imports() -> None:
-    code = "import os, sys; os.environ['KERAS_BACKEND'] = sys.argv[1]; import pipeline.bundle; print(*sys.modules)"
+    code = "import os, sys; os.environ['KERAS_BACKEND'] = sys.argv[1]; import pipeline.writing; print(*sys.modules)"
     import keras
 
     command = [sys.executable, "-c", code, keras.backend.backend()]

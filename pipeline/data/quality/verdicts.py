@@ -123,6 +123,8 @@ def _conclude_task(survey: Survey, task: TaskRows) -> dict[str, Any]:
         _judge_numbers(task, judge)
     elif task.data.kind == "question_answering":
         _judge_spans(task, judge, figures)
+    elif task.data.kind == "generation":
+        _judge_targets(task, judge)
     else:
         _judge_labels(task, judge, figures)
     if survey.kept:
@@ -145,6 +147,13 @@ def _judge_spans(task: TaskRows, judge: Judge, figures: dict[str, Any]) -> None:
         "some answers", answered, f"{answered:,} of {task.labels.rows:,} questions have an answer in their text",
         "at least one", f"check tasks.{task.name}.data.label: its column is empty in every row", least=1,
         severity="critical",
+    )  # fmt: skip
+
+
+def _judge_targets(task: TaskRows, judge: Judge) -> None:
+    judge.add(
+        "at least two labels", len(task.labels.codes), f"{len(task.labels.codes)}", "at least 2 distinct targets",
+        f"check tasks.{task.name}.data.label and .where: there is nothing to learn from one text", least=2,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,10 @@ from pipeline.progress import Progress
 from pipeline.store.files import Hasher
 
 NAMED = 5
+CHANGED = defaultdict(
+    lambda: "cleaning changed the words that their label is of",
+    {"generation": "cleaning left nothing of what is to be written"},
+)
 
 
 def assemble_corpus(plan: Plan, written: Sequence[dict[str, Any]], sequence_length: int) -> tuple[int, int]:
@@ -107,15 +111,25 @@ def set_aside(plan: Plan, dealt: Deal, progress: Progress) -> Counter[str]:
                     unseen = f"label {row[task.data.label]!r} is in the {split} split but in no training row"
                     entry = {"row_id": row["row_id"], "task": name, "reason": reason or unseen, "text": row["text"]}
                     file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-                    causes[
-                        "cleaning changed the words that their label is of"
-                        if reason
-                        else "no training row has their label"
-                    ] += 1
+                    causes[CHANGED[task.data.kind] if reason else "no training row has their label"] += 1
                 counts[name] += len(rows)
     for cause, number in causes.items():
         progress.say(f"{number} rows set aside because {cause}: {path}")
     return counts
+
+
+def cut_off(name: str, written: Sequence[dict[str, Any]], progress: Progress) -> dict[str, int]:
+    """Return how many sources and targets of a task that writes are longer than a row, and say so; {} of others."""
+    counts = [cut for block in written for cut in block["cut_off"].get(name, {}).values()]
+    if not counts:
+        return {}
+    sources, targets = (sum(cut[side] for cut in counts) for side in (0, 1))
+    if sources or targets:
+        progress.say(
+            f"task {name}: {sources} sources and {targets} targets are longer than a row holds and are cut off; raise "
+            "preprocess.sequence_length to keep them whole"
+        )
+    return {"cut_off_sources": sources, "cut_off_targets": targets}
 
 
 def check_splits(name: str, task: TaskRows, progress: Progress) -> None:

@@ -90,6 +90,11 @@ class Plan:
         (out / "work").mkdir(parents=True, exist_ok=True)
         return cls(tuple(blocks), tasks, out, out / "work", size)
 
+    def targets(self, block: Block) -> tuple[str, ...]:
+        """Return the columns of a block that hold texts to be written, each once."""
+        tasks = (data for data in self.tasks.values() if data.source == block.source and data.kind == "generation")
+        return tuple(dict.fromkeys(data.label for data in tasks))
+
     def file(self, stage: str, block: Block, suffix: str = "") -> Path:
         """Return the path of a stage's file for a block."""
         return self.work / stage / f"{block.name}{suffix}"

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.config import Preprocess, Split, TaskData
 from pipeline.data.answers import CLASSES, PLACED, classes_of, faults, parse
 from pipeline.data.stages.blocks import Block, Plan
-from pipeline.data.text.duplicates import first_of_equal
+from pipeline.data.text.duplicates import first_of_equal, keys
 from pipeline.data.text.splits import SPLITS, TEST, TRAIN, assign_at
 from pipeline.errors import SourceError
 
@@ -43,8 +43,8 @@ class TaskRows:
     Attributes:
         data: TaskData. What the task's rows are.
         splits: (rows,) int8. Of all blocks' rows; negative where a row is not used.
-        codes: (rows,) int32. Number of the answer in `labels`; -1 where there is none.
-        labels: list of str. Every answer as it stands in the source, in the order of first appearance.
+        codes: (rows,) int32. Number of the answer in `labels`, of texts a hash; -1 where there is none.
+        labels: list of str. Every answer as it stands in the source, in the order of first appearance; no texts.
         conflicts: int. Texts that carry more than one answer.
     """
 
@@ -139,8 +139,8 @@ def deal(plan: Plan, config: Preprocess) -> Deal:
             rules = pq.read_table(plan.file("prepared", block, ".parquet"), columns=["rule"])["rule"]
             sound = pc.is_null(rules).to_numpy()
             dealt.of(dealt.corpus, block)[:] = np.where(sound, dealt.of(splits, block), FILTERED)
-    for rows, keys in _key_parts(plan, dealt):
-        _deduplicate(dealt, rows, keys)
+    for rows, own in _key_parts(plan, dealt):
+        _deduplicate(dealt, rows, own)
     dealt.corpus[dealt.corpus == TEST] = HELD_OUT
     for task in dealt.tasks.values():
         task.splits[(task.splits > TRAIN) & ~task.answerable()] = UNSEEN
@@ -243,10 +243,8 @@ def _task_rows(plan: Plan, dealt: Deal, data: TaskData) -> TaskRows:
             chosen = pc.and_(chosen, pc.fill_null(pc.equal(table[column].combine_chunks(), value), False))
         sound = pc.is_null(faults(data, labels, texts))
         used = pc.and_(chosen, sound)
-        coded = pc.fill_null(labels, "").dictionary_encode()
-        known = [numbers.setdefault(label, len(numbers)) for label in coded.dictionary.to_pylist()]
         mask = used.to_numpy(zero_copy_only=False)
-        codes = np.array(known, np.int32)[coded.indices.to_numpy(zero_copy_only=False)[mask].astype(np.int64)]
+        codes = (_hashes(labels) if data.kind == "generation" else _numbered(labels, numbers))[mask]
         dealt.of(task.codes, block)[mask] = codes
         dealt.of(task.splits, block)[mask] = dealt.of(dealt.splits, block)[mask]
         if data.kind in PLACED:
@@ -256,3 +254,17 @@ def _task_rows(plan: Plan, dealt: Deal, data: TaskData) -> TaskRows:
         raise SourceError(f"no row of source {data.source!r} has a value in column {data.label!r}; name another label")
     task.labels = list(numbers)
     return task
+
+
+def _numbered(labels: pa.Array, numbers: dict[str, int]) -> np.ndarray:
+    """Return the number of each answer, (rows,) int32; new ones are numbered on in `numbers`."""
+    coded = pc.fill_null(labels, "").dictionary_encode()
+    known = [numbers.setdefault(label, len(numbers)) for label in coded.dictionary.to_pylist()]
+    found: np.ndarray = np.array(known, np.int32)[coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)]
+    return found
+
+
+def _hashes(targets: pa.Array) -> np.ndarray:
+    """Return a hash of each text, (rows,) int32, not negative: nearly all differ, so a list of them would hold all."""
+    found: np.ndarray = (keys(pc.fill_null(targets, ""))[:, 0] >> np.uint64(33)).astype(np.int32)
+    return found

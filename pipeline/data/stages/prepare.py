@@ -1,6 +1,7 @@
 """Stage 1: repair the texts of a block, name what the filters drop, and give every row its keys.
 
-prepared/NNNNN.parquet   row_id, text, text_pair, group, rule (that drops the row), and the columns of the tasks
+prepared/NNNNN.parquet   row_id, text, text_pair, group, rule (that drops the row), and the columns of the tasks, of
+                         which those that hold texts to be written are repaired too
 keys/NNNNN.npy           (rows, 2) uint64. Equal for equal texts
 places/NNNNN.npy         (rows,) uint64. Equal for rows that must share a split
 cleaned/NNNNN.json       how many texts each repair changed
@@ -43,6 +44,10 @@ def prepare(config: Preprocess, plan: Plan, block: Block) -> None:
         pairs, more = clean(pairs, config.clean)
         cleaned = {rule: cleaned.get(rule, 0) + more.get(rule, 0) for rule in cleaned | more}
     table = table.set_column(1, "text", texts).set_column(2, "text_pair", pairs)
+    for column in plan.targets(block):
+        targets, more = clean(_whole(table[column]), config.clean)
+        cleaned = {rule: cleaned.get(rule, 0) + more.get(rule, 0) for rule in cleaned | more}
+        table = table.set_column(table.column_names.index(column), column, targets)
     empty = pc.equal(pc.utf8_trim_whitespace(texts), "")
     rule = dropped_by(texts, config.filters) if block.in_corpus else pa.nulls(len(texts), pa.string())
     table = table.append_column("rule", pc.if_else(empty, EMPTY, rule))

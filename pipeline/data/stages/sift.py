@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config import Preprocess
@@ -23,7 +24,7 @@ from pipeline.data.stages.prepare import normal_texts
 from pipeline.data.text.duplicates import band_keys, choose_bands, clusters
 from pipeline.data.text.overlap import EvaluationNgrams
 from pipeline.data.text.splits import TRAIN
-from pipeline.data.text.words import even
+from pipeline.data.text.words import even, normalise
 from pipeline.progress import Progress
 
 
@@ -57,7 +58,10 @@ def _sift_block(config: Preprocess, plan: Plan, block: Block) -> None:
     normal = _normal(plan, block, config, rows)
     if rules.evaluation_ngram is not None:
         known = EvaluationNgrams.load(plan.work / "ngrams")
-        plan.save("overlap", block, known.matches(normal) & (dealt[rows] == TRAIN))
+        found = known.matches(normal)
+        for targets in _targets(plan, block, config, rows):
+            found = found | known.matches(targets)
+        plan.save("overlap", block, found & (dealt[rows] == TRAIN))
     if rules.near is not None:
         bands, long = band_keys(normal, rules.near)
         plan.save("bands", block, np.ascontiguousarray(bands.T))
@@ -85,16 +89,25 @@ def _mark_near_duplicates(plan: Plan, config: Preprocess, dealt: Deal, blocks: l
 
 
 def _evaluation_texts(plan: Plan, config: Preprocess, dealt: Deal) -> Iterator[pa.Array]:
-    """Yield the normalised validation and test texts of all tasks, block by block."""
+    """Yield the normalised validation and test texts of all tasks, and those to be written, block by block."""
     for block in plan.blocks:
         judged = np.zeros(len(dealt.of(dealt.splits, block)), bool)
         for task in dealt.tasks.values():
             judged |= dealt.of(task.splits, block) > TRAIN
         if judged.any():
             yield _normal(plan, block, config, np.flatnonzero(judged))
+            yield from _targets(plan, block, config, np.flatnonzero(judged))
 
 
 def _normal(plan: Plan, block: Block, config: Preprocess, rows: np.ndarray) -> pa.Array:
     table = pq.read_table(plan.file("prepared", block, ".parquet"), columns=["text", "text_pair"]).take(rows)
     texts, pairs = (table[name].combine_chunks() for name in ("text", "text_pair"))
     return even(normal_texts(texts, pairs, config))  # a second text begins a new word
+
+
+def _targets(plan: Plan, block: Block, config: Preprocess, rows: np.ndarray) -> Iterator[pa.Array]:
+    """Yield the normalised texts of each column that is to be written."""
+    columns = list(plan.targets(block))
+    table = pq.read_table(plan.file("prepared", block, ".parquet"), columns=columns).take(rows) if columns else {}
+    for column in columns:
+        yield even(normalise(pc.fill_null(table[column].combine_chunks(), ""), config.tokenizer.lowercase))

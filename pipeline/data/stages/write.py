@@ -30,6 +30,7 @@ from pipeline.data.tokens.contexts import ContextEncoder
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.packing import cut, pack
 from pipeline.data.tokens.ragged import Ragged
+from pipeline.data.tokens.sequences import SequenceEncoder
 from pipeline.data.tokens.shards import write_shards
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.windows import windows
@@ -51,7 +52,7 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
     encoder = _encoder(plan.out / "tokenizer.json")
     corpus, tasks = plan.load("corpus", block), plan.load("tasks", block)  # (rows,), (tasks, rows) int8
     needed = np.flatnonzero((corpus >= TRAIN) | (tasks >= TRAIN).any(axis=0))
-    documents = _Documents(encoder, table, needed)
+    documents = _Documents(encoder, table, needed, plan.targets(block))
     packing = _Packing(config, (seed, block.number), encoder.vocabulary.pad, block)
     written: dict[str, Any] = {
         "corpus": {},
@@ -59,10 +60,11 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
         "tasks": {},
         "documents": {},
         "long": {},
+        "cut_off": {},
     }
     for split in (TRAIN, VALIDATION):
         rows = np.flatnonzero(corpus == split)
-        pieces = cut(documents.whole(rows), config.sequence_length)
+        pieces = cut(documents.of_corpus(rows), config.sequence_length)
         written["corpus"][SPLITS[split]] = packing.write(pieces, plan.out / "corpus" / SPLITS[split])
         written["corpus_bytes"][SPLITS[split]] = documents.text_bytes(rows)
     # A cap on segments keeps the classifier's pooling matrix small when texts are very short.
@@ -84,6 +86,8 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
             written["documents"][f"{name}/{split_name}"] = numbered
             lengths = learned.lengths[learned.lengths > config.sequence_length]
             written["long"].setdefault(name, []).append([len(lengths), int(lengths.max(initial=0))])
+            if learned.cut_off is not None:
+                written["cut_off"].setdefault(name, {})[split_name] = learned.cut_off
     _write_removed(table, corpus, plan.out / "removed" / f"{block.name}.parquet")
     plan.write_whole(plan.file("written", block, ".json"), lambda path: path.write_text(json.dumps(written)))
 
@@ -91,8 +95,11 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
 class _Documents:
     """The token ids of a block's rows, each row encoded once, whatever needs it."""
 
-    def __init__(self, encoder: TextEncoder, table: pa.Table, rows: np.ndarray) -> None:
+    def __init__(self, encoder: TextEncoder, table: pa.Table, rows: np.ndarray, targets: tuple[str, ...]) -> None:
         self.encoder = encoder
+        self.table = table
+        self.targets = targets
+        self.cut_off: tuple[int, int] | None = None  # of the last task's sources and targets, where it writes
         self.texts = table["text"].combine_chunks()
         pairs = table["text_pair"].combine_chunks()
         self.pairs = pairs if pairs.null_count < len(pairs) else None
@@ -104,9 +111,17 @@ class _Documents:
         """Return the documents of rows."""
         return self.documents.take(self.number[rows])
 
+    def of_corpus(self, rows: np.ndarray) -> Ragged:
+        """Return what is pretrained on: the documents of rows, and behind each what tasks are to write of it."""
+        documents, sequences = self.whole(rows), SequenceEncoder(self.encoder)
+        for column in self.targets:
+            documents = sequences.behind(documents, self.table[column].combine_chunks().take(rows))
+        return documents
+
     def text_bytes(self, rows: np.ndarray) -> int:
-        """Return the UTF-8 bytes of the texts of rows, second texts included."""
+        """Return the UTF-8 bytes of the texts of rows, with all that `of_corpus` puts behind them."""
         columns = [self.texts] if self.pairs is None else [self.texts, self.pairs]
+        columns += [self.table[column].combine_chunks() for column in self.targets]
         return sum(pc.sum(pc.binary_length(column.take(rows))).as_py() or 0 for column in columns)
 
     def truncated(self, rows: np.ndarray, length: int) -> Ragged:
@@ -120,12 +135,17 @@ class _Documents:
         """Return the documents that a task learns from, no longer than `length`."""
         whole = self.whole(rows).lengths
         pairs = None if self.pairs is None else self.pairs.take(rows)
+        # Where the kind has a word of its own for long texts, they are counted only if the recipe wants none.
+        long = whole if data.long_texts == "error" else np.zeros_like(whole)
         if data.kind == "question_answering":
             questions = pa.nulls(len(rows), pa.string()) if pairs is None else pairs
             asked = ContextEncoder(self.encoder).windows(self.texts.take(rows), questions, length)
-            found = np.bincount(asked.owners, minlength=len(rows))
-            # None is cut off, so that they are counted only where the recipe wants none.
-            return _Learned(asked.documents, whole if data.long_texts == "error" else whole * 0, windows=found)
+            return _Learned(asked.documents, long, windows=np.bincount(asked.owners, minlength=len(rows)))
+        if data.kind == "generation":
+            targets = self.table[data.label].combine_chunks().take(rows)
+            sequences = SequenceEncoder(self.encoder, data.prompt)
+            documents, cut_off = sequences.sequences(self.texts.take(rows), pairs, targets, length)
+            return _Learned(documents, long, cut_off=cut_off)
         if data.kind == "tagging":
             cut = WordEncoder(self.encoder).windows(self.texts.take(rows), length)
             first = np.flatnonzero(np.diff(cut.owners, prepend=-1))
@@ -150,12 +170,14 @@ class _Learned:
         lengths: (rows,) int64. Tokens of each row's whole text.
         owners: (documents,) int64. The row that each document is numbered as; None: documents are numbered themselves.
         windows: (rows,) int64. Of question_answering, documents of each row.
+        cut_off: (int, int). Of generation, sources and targets that were cut off.
     """
 
     documents: Ragged
     lengths: np.ndarray
     owners: np.ndarray | None = None
     windows: np.ndarray | None = None
+    cut_off: tuple[int, int] | None = None
 
 
 class _Packing:

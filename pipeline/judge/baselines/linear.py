@@ -55,14 +55,14 @@ class Linear:
     Args:
         predictions: its answers to the test rows.
         said: what it is, in words.
-        regularisation: what was chosen on the validation rows.
+        regularisation: what was chosen on the validation rows; None where nothing is.
         features: how many features it weighs.
 
     """
 
     predictions: Predictions
     said: str
-    regularisation: float
+    regularisation: float | None
     features: int
 
 

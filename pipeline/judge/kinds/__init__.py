@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.judge.kinds import classification, multi_label, question_answering, regression, tagging
+from pipeline.judge.kinds import classification, generation, multi_label, question_answering, regression, tagging
 from pipeline.judge.kinds.kind import Kind, Predictions
 
 __all__ = ["KINDS", "Kind", "Predictions"]
@@ -13,4 +13,5 @@ KINDS: dict[str, Kind] = {
     "regression": regression,
     "tagging": tagging,
     "question_answering": question_answering,
+    "generation": generation,
 }

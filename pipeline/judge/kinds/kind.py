@@ -23,12 +23,13 @@ class Predictions:
     Args:
         kind: name of the kind of task.
         rows: one line per test row with `row_id`, `text`, `text_pair`, `group` (null where there is none), `label` (the
-            truth), `predicted`, `confidence` (null for regression), of tagging `words`, of question_answering `start`
-            and `end`.
+            truth), `predicted`, `confidence` (null for regression and generation), of tagging `words`, and what else
+            the kind's module names.
         labels: every label that the model knows or the test rows carry, sorted; none for kinds without classes.
         answers: classification and multi_label (rows, labels) float32 probabilities, regression (rows,) float32,
             tagging a list of (words, labels) float32; 0 for labels that the model does not know; question_answering
-            (rows, answers, 3) float32, begin, end and probability, see `pipeline.extract.text_answers`.
+            (rows, answers, 3) float32, begin, end and probability, see `pipeline.extract.text_answers`; generation
+            (rows,) float32, the nats that a token of the reference costs.
         known: the labels that the model was trained on.
         tuned: what was chosen on the validation rows; of multi_label, label -> threshold.
 

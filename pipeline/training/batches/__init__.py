@@ -8,6 +8,7 @@ from pipeline.training.batches.causal import CausalBatches
 from pipeline.training.batches.labelled import AnswerBatches, LabelledBatches, TaggedBatches
 from pipeline.training.batches.masked import MaskedBatches
 from pipeline.training.batches.order import Batch, Batches, BatchShape, CorpusBatches, shuffled_rows
+from pipeline.training.batches.sequences import CompletionBatches, TeacherBatches
 from pipeline.training.batches.spans import SpanBatches
 from pipeline.training.batches.weighted import WeightedBatches, class_weights
 
@@ -17,11 +18,13 @@ __all__ = [
     "BatchShape",
     "Batches",
     "CausalBatches",
+    "CompletionBatches",
     "CorpusBatches",
     "LabelledBatches",
     "MaskedBatches",
     "SpanBatches",
     "TaggedBatches",
+    "TeacherBatches",
     "WeightedBatches",
     "class_weights",
     "shuffled_rows",

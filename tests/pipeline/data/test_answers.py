@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.config import TaskData
-from pipeline.data.answers import classes_of, faults, parse
+from pipeline.data.answers import classes_of, counted, faults, parse
 
 
 def data(kind, **values):
@@ -70,3 +70,13 @@ def test_a_key_of_another_kind_is_refused():
         data("regression", labels=["1"])
     with pytest.raises(ValueError, match="separator is of kind multi_label, and kind is tagging"):
         data("tagging", separator="|")
+
+
+def test_a_text_to_be_written_is_the_cell_itself_and_its_words_are_counted() -> None:
+    targets = cells("Eine Frau geht.", "  ", None)
+    assert parse(data("generation"), targets).to_pylist() == ["Eine Frau geht.", None, None]
+    assert faults(data("generation"), targets, targets).to_pylist() == [
+        None,
+        *["no target: column answer is empty"] * 2,
+    ]
+    assert counted(data("generation"), targets).to_pylist() == [3.0, None, None]

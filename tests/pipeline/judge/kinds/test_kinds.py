@@ -5,8 +5,9 @@ import math
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
-from kind_cases import classified, found, labelled, numbered, random_case, tagged
+from kind_cases import classified, found, labelled, numbered, random_case, tagged, written
 
 from pipeline.config import Gate
 from pipeline.config.judging import Metric
@@ -23,6 +24,7 @@ ONE_ROW = {
     "regression": lambda: numbered([3.0], [4.0]),
     "tagging": lambda: tagged([["O"]], [["O"]]),
     "question_answering": lambda: found([[]], ["red"]),
+    "generation": lambda: written(["rain"], [""]),
 }
 
 
@@ -73,6 +75,8 @@ def test_an_answer_that_is_no_number_is_refused(kind) -> None:
     good = random_case(kind, 20, seed=3)
     answers = [np.array(row) for row in good.answers] if kind == "tagging" else np.array(good.answers)
     answers[4] = answers[4] * math.nan
+    if kind == "generation":
+        answers = pd.DataFrame({"text": good.rows["predicted"], "nats": answers, "tokens": 1.0})
     rows = good.rows.drop(columns=["predicted", "confidence"])
     with pytest.raises(TradewindError, match="with NaN or infinite numbers"):
         predict(kind, rows, good.labels, answers)
