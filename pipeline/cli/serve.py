@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from pipeline.config import Settings
-from pipeline.registry import Registry
+from pipeline.config.preprocess import PERSONAL
+from pipeline.registry import CHAMPION, Registry
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_PORT = 8000
@@ -23,7 +24,10 @@ def register(app: typer.Typer) -> None:
 def serve(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL[@ALIAS]", help="Published model; default: the champion of the only one."),
+        typer.Argument(
+            metavar="MODEL[@ALIAS|:VERSION]",
+            help="Published model; default: the champion of the only one. An alias is followed when it moves.",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = LOOPBACK[0],
     port: Annotated[int, typer.Option(min=1, max=65_535)] = DEFAULT_PORT,
@@ -54,6 +58,16 @@ def serve(
     trusted_proxy: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Believe its X-Forwarded-For about who the client is.")
     ] = None,
+    log_answers: Annotated[
+        float,
+        typer.Option(min=0, max=1, metavar="SHARE", help="Of the texts and answers kept for `tradewind monitor`."),
+    ] = 0.0,
+    redact: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND", help=f"Personal data to replace in what is kept: {', '.join(PERSONAL)}; repeat it."
+        ),
+    ] = None,
     access_log: Annotated[bool, typer.Option("--access-log", help="Write a JSON line for each request.")] = False,
 ) -> None:
     """Answer over HTTP with a published model, and with the next one when its alias moves.
@@ -62,11 +76,14 @@ def serve(
     """
     # Inside, so that the command line starts without them.
     from pipeline.backend import select_backend
+    from pipeline.monitoring.log import AnswerLog
     from pipeline.predict import find_model
     from pipeline.serving.limits import Limits, read_rate
     from pipeline.serving.server import Server, bind, make_service, read_tokens
     from pipeline.training.compile_cache import keep_compiled
 
+    if unknown := sorted({*(redact or ())} - {*PERSONAL}):
+        raise typer.BadParameter(f"--redact is {unknown[0]!r}; expected one of {', '.join(PERSONAL)}")
     settings = Settings()
     limits = Limits(
         most_bytes=max_bytes,
@@ -84,8 +101,11 @@ def serve(
     with bind(host, port) as listener:
         write_log(access_log)
         keep_compiled(select_backend("auto"), settings.workspace / "cache" / "compiled")
-        alias = (model or "").partition("@")[2]
-        server = Server(make_service(registry, version, alias, limits, tokens, interval), drain, grace, trusted_proxy)
+        alias = None if ":" in (model or "") else (model or "").partition("@")[2] or CHAMPION
+        folder, kinds = settings.workspace / "served" / version.name, list(redact or ())
+        log = AnswerLog(folder, version.name, log_answers, kinds) if log_answers else None
+        service = make_service(registry, version, alias, limits, tokens, interval, log)
+        server = Server(service, drain, grace, trusted_proxy)
         if not tokens and host not in LOOPBACK:
             typer.secho("no token needed: whoever reaches the address can ask (--token-file)", fg="yellow", err=True)
         typer.echo(f"{version.name} version {version.version} answers at http://{host}:{port} (Ctrl-C stops)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -11,13 +11,17 @@ from pipeline.config.section import Fraction, Section
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 
 
+Personal = Literal["email", "phone", "ip_address", "credit_card", "iban", "us_ssn", "url"]
+PERSONAL: tuple[str, ...] = get_args(Personal)
+
+
 class Clean(Section):
     """Repairs of every text, in the corpus and in the tasks."""
 
     repair: bool = Field(
         True, description="undo encoding damage (`cafÃ©`), HTML entities, control and invisible characters"
     )
-    redact: list[Literal["email", "phone", "ip_address", "credit_card", "iban", "us_ssn", "url"]] = Field(
+    redact: list[Personal] = Field(
         default_factory=list, description="personal data to replace by `<EMAIL>` and the like; default: none"
     )
     boilerplate: list[str] = Field(

@@ -8,6 +8,7 @@ Rows are drawn by chance when not all are wanted, and personal data can be repla
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import threading
@@ -35,6 +36,7 @@ SCHEMA = pa.schema(
 )
 ROWS = 5_000
 SECONDS = 60.0
+logger = logging.getLogger("tradewind")
 
 
 class AnswerLog:
@@ -47,6 +49,9 @@ class AnswerLog:
         redact: Sequence of str. Kinds of personal data to replace, as in `preprocess.clean.redact`.
         rows: int. A file is written when so many rows wait,
         seconds: float. or when the oldest has waited for so long; and by `flush`.
+
+    Attributes:
+        lost: int. Rows that could not be written: answering goes on when a disk is full.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class AnswerLog:
         self.clean = Clean.model_validate({"repair": False, "redact": list(redact)})
         self.rows = rows
         self.seconds = seconds
+        self.lost = 0
         self._waiting: list[dict[str, Any]] = []
         self._since = 0.0
         self._number = 0
@@ -94,13 +100,21 @@ class AnswerLog:
             self._waiting += kept
             due = len(self._waiting) >= self.rows or time.monotonic() - self._since >= self.seconds
             if self._waiting and due:
-                self._write()
+                self._empty()
 
     def flush(self) -> None:
         """Write what waits."""
         with self._lock:
             if self._waiting:
-                self._write()
+                self._empty()
+
+    def _empty(self) -> None:
+        try:
+            self._write()
+        except OSError as error:
+            self.lost += len(self._waiting)
+            logger.warning("%d answers could not be logged in %s: %s", len(self._waiting), self.folder, error)
+        self._waiting = []
 
     def _write(self) -> None:
         from pipeline.data.text.repair import clean
@@ -114,7 +128,6 @@ class AnswerLog:
         partial = self.folder / f".{name}.partial"
         pq.write_table(table, partial, compression="zstd")
         partial.rename(self.folder / name)
-        self._waiting = []
 
 
 def confidence_of(answer: dict[str, Any]) -> float | None:

@@ -17,9 +17,11 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from pipeline.errors import SourceError
+from pipeline.monitoring.log import AnswerLog
 from pipeline.serving.batching import Batcher, Busy
 from pipeline.serving.gate import make_gate, problem
 from pipeline.serving.limits import Limits
@@ -55,6 +57,7 @@ class Service:
         limits: Limits. Of requests.
         tokens: collection of str. One of them must be sent to ask the model; empty for none.
         metrics: Metrics. Of this server.
+        log: AnswerLog. Keeps what was asked and answered; None where nothing is kept.
         stopping_since: float. `time.monotonic` of the signal to stop; None before.
     """
 
@@ -63,6 +66,7 @@ class Service:
     limits: Limits
     tokens: Collection[str]
     metrics: Metrics
+    log: AnswerLog | None = None
     stopping_since: float | None = field(default=None)
 
     @property
@@ -81,6 +85,14 @@ class Service:
         yield
         for task in tasks:
             task.cancel()
+        if self.log:
+            self.log.flush()
+
+    def keep(self, version: str, question: Question, said: list[dict[str, Any]]) -> BackgroundTask | None:
+        """Return what logs an answer once it has been sent."""
+        if self.log is None:
+            return None
+        return BackgroundTask(self.log.add, version, question.texts, question.pairs, said)
 
 
 def make_app(service: Service) -> FastAPI:
@@ -130,8 +142,10 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         finally:
             answering.cancel()
             leaving.cancel()
-        request.state.version = hosted.version.version
-        return JSONResponse({"model": hosted.version.name, "version": hosted.version.version, "answers": said})
+        number = hosted.version.version
+        request.state.version = number
+        answers = {"model": hosted.version.name, "version": number, "answers": said}
+        return JSONResponse(answers, background=service.keep(number, question, said))
 
     predict.__annotations__ |= {"question": asked, "request": Request}  # the limits are known only now
     app.post("/predict", response_model=Answers, responses=refusals, dependencies=_token(service))(predict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import signal
 import socket
 import time
@@ -18,7 +19,8 @@ import uvicorn
 
 from pipeline.cluster.place import end_now
 from pipeline.errors import TradewindError
-from pipeline.registry import CHAMPION, Registry, Version
+from pipeline.monitoring.log import AnswerLog
+from pipeline.registry import Registry, Version
 from pipeline.serving.app import Service, make_app
 from pipeline.serving.batching import Batcher
 from pipeline.serving.connection import make_protocol
@@ -32,15 +34,22 @@ logger = logging.getLogger("tradewind")
 
 
 def make_service(
-    registry: Registry, version: Version, alias: str, limits: Limits, tokens: Collection[str], interval: float
+    registry: Registry,
+    version: Version,
+    alias: str | None,
+    limits: Limits,
+    tokens: Collection[str],
+    interval: float,
+    log: AnswerLog | None = None,
 ) -> Service:
-    """Load a version and return what answers with it and follows its alias."""
+    """Load a version and return what answers with it and follows its alias; without an alias it stays with it."""
     gc.freeze()  # the objects of the libraries stay; to look through them again and again held up requests for 0.6 s
-    load = partial(Hosted.load, alias=alias or CHAMPION, limits=limits)
+    load = partial(Hosted.load, alias=alias or "", limits=limits)
     hosted, metrics = load(version), Metrics()
     metrics.serving(hosted.describe())
     batcher = Batcher(hosted, limits, metrics)
-    return Service(batcher, Watcher(registry, batcher, load, interval, metrics), limits, tokens, metrics)
+    watcher = Watcher(registry, batcher, load, interval if alias else math.inf, metrics)
+    return Service(batcher, watcher, limits, tokens, metrics, log)
 
 
 class Server(uvicorn.Server):

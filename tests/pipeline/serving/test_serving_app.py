@@ -24,6 +24,8 @@ from tiny_bundle import TEXTS
 
 from pipeline.answer import answers_of
 from pipeline.errors import SourceError
+from pipeline.monitoring.log import AnswerLog
+from pipeline.monitoring.monitor import read_log
 from pipeline.serving.app import Service
 from pipeline.serving.hosted import Hosted
 from pipeline.serving.schema import ClassAnswer, LabelsAnswer, TagsAnswer, ValueAnswer
@@ -276,3 +278,21 @@ def test_whatever_is_sent_is_answered_as_the_openapi_page_says(described, mode: 
 def test_any_text_is_answered_unless_it_is_blank(client: httpx.Client, text: str) -> None:
     response = client.post("/predict", json={"texts": [text]})
     assert response.status_code in ({200, 422} if not text.strip() else {200}), (text, response.text)
+
+
+def test_answers_are_logged_once_sent_and_a_full_disk_stops_no_answer(hosted: Hosted, tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    service = replace(service_of(hosted), log=AnswerLog(folder, "clinic-organ", redact=["email"], rows=2))
+    texts = [TEXTS[0], "mail to a@b.org"]
+    with serving(service) as client:
+        said = client.post("/predict", json={"texts": texts}).json()["answers"]
+        client.post("/predict", json={"texts": [""]})  # refused, so not logged
+        while not list(folder.glob("*.parquet")):
+            time.sleep(0.01)
+        folder.rename(tmp_path / "kept")
+        assert client.post("/predict", json={"texts": texts}).status_code == 200
+    assert service.log.lost == 2
+    rows = read_log(tmp_path / "kept", "clinic-organ", None)
+    assert rows["text"].to_pylist() == [TEXTS[0], "mail to <EMAIL>"]
+    assert json.loads(rows["answer"][0].as_py()) == said[0]
+    assert rows["confidence"][0].as_py() == pytest.approx(said[0]["confidence"])
