@@ -142,8 +142,9 @@ class Bundle:
     def _tag(self, texts: Sequence[str], progress: Progress) -> list[np.ndarray]:
         encoder = TextEncoder(self.tokenizer)
         cut = WordEncoder(encoder).windows(self._cleaned(texts), self.sequence_length)
+        alone = None if self.model.encoder.packs else 1
         found: list[np.ndarray] = [np.empty((0, len(self.labels)), np.float32)] * len(cut.documents)
-        for owners, rows in self._outputs(cut.documents, encoder, progress, None) if len(texts) else ():
+        for owners, rows in self._outputs(cut.documents, encoder, progress, alone) if len(texts) else ():
             for row, documents in zip(rows, owners, strict=True):  # row: (seq, labels)
                 begin = 0
                 for document in documents[documents >= 0]:

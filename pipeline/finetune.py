@@ -14,6 +14,7 @@ import keras
 
 from models.backbones import Backbone
 from models.lora import merge_adapters
+from models.preset import PresetEncoder
 from pipeline.backbone import build_encoder, load_encoder
 from pipeline.backend import select_precision
 from pipeline.bundle import Bundle
@@ -22,6 +23,8 @@ from pipeline.config import Clean, Finetune, Recipe
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.dimensions import dimensions_of
 from pipeline.ngrams import adjustment
+from pipeline.presets.folder import describe, is_fetched
+from pipeline.presets.load import check_preset, load_preset, preset_learning_rate
 from pipeline.progress import Progress
 from pipeline.tasks import KINDS, LabelledTask
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
@@ -115,10 +118,12 @@ def _finetune_once(
     precision = select_precision(runtime.precision)
     start_keras(precision, seed)
     mesh = mesh_on(runtime.mesh, device_count(), keras.backend.backend())
+    if is_fetched(backbone):
+        check_preset(learned.segments, precision, mesh.devices)
     shape = split_batch(mesh, config.global_batch_size, runtime.micro_batch_size)
     batches = {split: learned.batches(split, shape, seed) for split in learned.splits}
     total_steps = math.ceil(config.epochs * len(train) / config.global_batch_size)
-    rate = config.learning_rate or default_learning_rate(config.optimizer, _learning_rate(recipe))
+    rate = config.learning_rate or default_learning_rate(config.optimizer, _learning_rate(recipe, backbone))
     check_optimization(config, rate, total_steps)
     objective = learned.objective(config)
     with laid_out(mesh):
@@ -212,13 +217,17 @@ def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model) -> 
     )
 
 
-def _initial_encoder(recipe: Recipe, config: Finetune, backbone: Path) -> Backbone:
+def _initial_encoder(recipe: Recipe, config: Finetune, backbone: Path) -> Backbone | PresetEncoder:
     if config.initialize == "pretrained":
         return load_encoder(backbone, config.dropout)
+    if is_fetched(backbone):
+        return load_preset(backbone, config.dropout, fresh=True)
     vocabulary_size = load_tokenizer(backbone / "tokenizer.json").get_vocab_size()
     return build_encoder(dimensions_of(recipe.model), vocabulary_size, config.dropout)
 
 
-def _learning_rate(recipe: Recipe) -> float:
+def _learning_rate(recipe: Recipe, backbone: Path) -> float:
     """Return the default peak: a third of the pretraining rate, so that what was learnt is bent and not erased."""
+    if is_fetched(backbone):
+        return preset_learning_rate(describe(backbone)["hidden_dim"])
     return dimensions_of(recipe.model).learning_rate / 3

@@ -23,6 +23,7 @@ from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics, sum
 from pipeline.progress import Progress
 from pipeline.references import REFERENCE, collect_references
 from pipeline.registry import Registry, Version
+from pipeline.start import find_start, start_input
 from pipeline.steps import GRAPH, STEPS, Step, node_name
 from pipeline.store import Artifact, Factors, Store, View
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from pipeline.cluster.ray.launcher import Submitted
 
 __all__ = ["STEPS", "Flow", "Outcome", "TaskOutcome"]
+
+START = "start"
 
 
 class Flow:
@@ -72,14 +75,19 @@ class Flow:
 
         Raises:
             BackendError: the recipe's backend is not installed; better known now than after an hour.
+            RecipeError: what it starts from is not there, or does not fit it.
             StoreError: the workspace cannot be written, or the run exists with another recipe.
         """
         select_backend(recipe.runtime.backend)
         run_id = run_id or f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
         flow = cls(recipe, run_id, settings)
+        start = find_start(recipe, flow.store)
         flow.store.runs.create(
             run_id, recipe.model_dump(mode="json"), recipe_name=recipe.name, trigger=f"{trigger}: {recipe_path}"
         )
+        if isinstance(start, Artifact):
+            entry = {"reference": start.reference, "hit": start.hit, "seconds": 0.0, "status": "done"}
+            flow.store.runs.record(run_id, START, entry)
         return flow
 
     @classmethod
@@ -234,8 +242,9 @@ class Flow:
     def _inputs(self, step: Step, task: str | None) -> dict[str, Input]:
         inputs = {}
         for argument, upstream in step.inputs.items():
-            if upstream == "reference":
-                if given := self._reference():
+            if upstream in (REFERENCE, START):
+                given = self._reference() if upstream == REFERENCE else self._start(step.name)
+                if given:
                     inputs[argument] = given
                 continue
             artifact = self._node("champion", task) if upstream == "champion" else self._made(upstream, task)
@@ -251,6 +260,11 @@ class Flow:
         folder = self.store.root / "references" / self.run_id
         content = collect_references(self.registry, models, self._made("validate", None).path / REFERENCE, folder)
         return Input(folder, content) if content else None
+
+    def _start(self, step: str) -> Input | None:
+        """Return the backbone that the recipe starts from: the one that was found when the run began."""
+        found = self._node(START, None) or find_start(self.recipe, self.store)
+        return start_input(_folder(found) if isinstance(found, Artifact) else found, step) if found else None
 
     def _execute(
         self,

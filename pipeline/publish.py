@@ -40,6 +40,7 @@ PACKAGES = (
     *("ftfy", "keras", "nervaluate", "numpy", "phonenumbers", "pyarrow", "pydantic-settings", "python-stdnum", "rich"),
     "tokenizers",
 )
+PRESET_ENCODER = '"tradewind>PresetEncoder"'  # needs KerasHub to be loaded
 CARD = "model_card.md.j2"
 
 
@@ -116,7 +117,8 @@ def publish(
     for path in (rows / "reference").glob(f"{task}.*"):
         shutil.copy2(path, export / "reference")
     (export / "recipe.yaml").write_text(recipe_yaml, "utf-8")
-    packages = {name: version(name) for name in (*PACKAGES, backend)}
+    presets = ("keras-hub",) if PRESET_ENCODER in _config(export / "model.keras") else ()
+    packages = {name: version(name) for name in (*PACKAGES, backend, *presets)}
     requirements = "".join(f"{name}=={number}\n" for name, number in packages.items())
     (export / "requirements.txt").write_text(requirements, "utf-8")
 
@@ -211,9 +213,14 @@ def _prove(export: Path, golden: Golden, out: Path) -> dict[str, Any]:
 
 def _precision(model: Path) -> str:
     """Return the dtype policy the saved model computes in, the coarsest when its layers differ."""
-    with zipfile.ZipFile(model) as archive:
-        config = archive.read("config.json").decode("utf-8")
+    config = _config(model)
     return next((name for name in ("mixed_bfloat16", "mixed_float16") if f'"{name}"' in config), "float32")
+
+
+def _config(model: Path) -> str:
+    """Return how the saved model is made up, as Keras writes it."""
+    with zipfile.ZipFile(model) as archive:
+        return archive.read("config.json").decode("utf-8")
 
 
 def _reopen(export: Path, golden: Golden, out: Path) -> NDArray[np.float32]:
