@@ -9,12 +9,15 @@ import pytest
 from tiny_presets import make_roberta
 from tiny_steps import finetune_notes, make_recipe, make_tokens
 
+from models.classifier import TokenClassifier
 from pipeline.bundle import Bundle
-from pipeline.config import Settings
+from pipeline.config import Clean, Settings
+from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.errors import RecipeError
 from pipeline.flow import Flow
 from pipeline.preprocess import preprocess
 from pipeline.presets import fetch as fetching
+from pipeline.presets.load import load_preset
 from pipeline.presets.worker import fetch
 from pipeline.progress import SilentProgress
 from pipeline.recipes import load_recipe
@@ -91,6 +94,18 @@ def test_byte_pairs_and_methods(config, roberta, tokens, tmp_path: Path) -> None
     alone = np.concatenate([bundle.answer([text]) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-5)  # a text never sees its neighbours
     assert together.argmax(axis=1).tolist() == [bundle.labels.index(kind) for kind in ("weather", "trade", "trade")]
+
+
+def test_a_tagger_reads_one_text_in_a_row(roberta) -> None:
+    model = TokenClassifier(load_preset(roberta, 0.0), 2)
+    model.build_from_config({})
+    tokenizer = load_tokenizer(roberta / "tokenizer.json")
+    bundle = Bundle("tags", "tagging", ("O", "B"), 32, tokenizer, Clean(), model)
+    texts = ["rain and wind", "silk", "salt on day 3"]
+    together, alone = bundle.answer(texts), [bundle.answer([text])[0] for text in texts]
+    assert [len(said) for said in together] == [3, 1, 4]
+    for some, one in zip(together, alone, strict=True):
+        np.testing.assert_allclose(some, one, atol=1e-5)
 
 
 def test_packed_rows_and_several_devices_are_refused_before_training(roberta, tokens, tmp_path: Path) -> None:
