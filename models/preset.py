@@ -37,6 +37,7 @@ class PresetEncoder(PackedModel):
         outputs = backbone.output
         states = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
         self.states = keras.Model(backbone.input, states, name="states")
+        self.built = True
 
     @property
     def blocks(self) -> list[keras.layers.Layer]:

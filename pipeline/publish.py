@@ -117,8 +117,7 @@ def publish(
     for path in (rows / "reference").glob(f"{task}.*"):
         shutil.copy2(path, export / "reference")
     (export / "recipe.yaml").write_text(recipe_yaml, "utf-8")
-    presets = ("keras-hub",) if PRESET_ENCODER in _config(export / "model.keras") else ()
-    packages = {name: version(name) for name in (*PACKAGES, backend, *presets)}
+    packages = {name: version(name) for name in (*PACKAGES, backend, *_hub(export / "model.keras"))}
     requirements = "".join(f"{name}=={number}\n" for name, number in packages.items())
     (export / "requirements.txt").write_text(requirements, "utf-8")
 
@@ -215,6 +214,11 @@ def _precision(model: Path) -> str:
     """Return the dtype policy the saved model computes in, the coarsest when its layers differ."""
     config = _config(model)
     return next((name for name in ("mixed_bfloat16", "mixed_float16") if f'"{name}"' in config), "float32")
+
+
+def _hub(model: Path) -> tuple[str, ...]:
+    """Return the package that a model with a preset for a backbone needs; what is damaged, the proof will refuse."""
+    return ("keras-hub",) if zipfile.is_zipfile(model) and PRESET_ENCODER in _config(model) else ()
 
 
 def _config(model: Path) -> str:

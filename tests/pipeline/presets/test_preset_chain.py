@@ -116,7 +116,10 @@ def test_packed_rows_and_several_devices_are_refused_before_training(roberta, to
         finetune_notes(tokens, roberta, tmp_path / "out", sections={"runtime": {"precision": "float8"}})
 
 
-def test_what_is_longer_than_its_positions_is_refused_before_the_run(bert, tiny_recipe, tmp_path: Path) -> None:
+def test_what_is_longer_than_its_positions_is_refused_before_the_run(
+    bert, tiny_recipe, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("pipeline.start.fetch_preset", fetch)  # in this process
     with pytest.raises(RecipeError, match=r"sequence_length is 128, and the BertBackbone .* knows positions up to 64"):
         start_from(tiny_recipe, bert, tmp_path / "workspace", "preprocess.sequence_length=128")
     assert not (tmp_path / "workspace" / "runs").exists()

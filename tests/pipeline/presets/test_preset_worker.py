@@ -4,8 +4,9 @@ import random
 import shutil
 from pathlib import Path
 
-import huggingface_hub
+import keras
 import pytest
+from huggingface_hub import constants
 from tiny_presets import PIECES, make_bert, make_gpt, make_roberta
 
 from pipeline.data.tokens.tokenizer import load_tokenizer
@@ -21,6 +22,7 @@ TEXTS = ["Rain and wind, on day 37!", "RAINER salt  silk\tpepper-sun", "é É �
 
 def fetched(address: str | Path, out: Path) -> Path:
     out.mkdir()
+    keras.utils.clear_session()  # as in a process of its own, where layers are numbered from the beginning
     fetch(str(address), out)
     return out
 
@@ -113,8 +115,8 @@ def test_hf_addresses_are_read_from_the_cache_of_the_hub(bert, tmp_path: Path, m
     shutil.copytree(bert, repository / "snapshots" / "abc")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     found, known = fetched("hf://someone/tiny", tmp_path / "hf"), fetched(bert, tmp_path / "bert")
     assert start_input(found, "pretrain").content == start_input(known, "pretrain").content
     with pytest.raises(

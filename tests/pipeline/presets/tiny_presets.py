@@ -38,10 +38,10 @@ def make_gpt(folder: Path) -> Path:
     import keras_hub
     from tokenizers import pre_tokenizers
 
-    tokens = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokens = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "ra"]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     backbone = keras_hub.models.GPT2Backbone(vocabulary_size=len(tokens), **SIZE)
-    return _save(folder, backbone, keras_hub.models.GPT2Tokenizer(vocabulary, []))
+    return _save(folder, backbone, keras_hub.models.GPT2Tokenizer(vocabulary, ["r a"]))
 
 
 def _save(folder: Path, backbone: Any, tokenizer: Any) -> Path:
