@@ -83,10 +83,9 @@ def tokens(roberta, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("config", [{"method": "lora"}, {"method": "partial", "trainable_layers": 1}])
-def test_byte_pairs_and_methods(config, roberta, tokens, tmp_path: Path) -> None:
-    result = finetune_notes(tokens, roberta, tmp_path / "out", epochs=3, learning_rate=0.02, **config)
-    assert result.trainable_parameters < result.parameters
+def test_adapters_learn_and_neighbours_change_no_answer(roberta, tokens, tmp_path: Path) -> None:
+    result = finetune_notes(tokens, roberta, tmp_path / "out", dropout=0.0, method="lora")
+    assert result.trainable_parameters < result.parameters / 2
     assert result.validation_metric > 0.8
     bundle = Bundle.load(tmp_path / "out" / "bundle")
     texts = ["rain and wind on day 3", "silk", "silk and salt on day 4 and pepper and copper"]
@@ -94,6 +93,18 @@ def test_byte_pairs_and_methods(config, roberta, tokens, tmp_path: Path) -> None
     alone = np.concatenate([bundle.answer([text]) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-5)  # a text never sees its neighbours
     assert together.argmax(axis=1).tolist() == [bundle.labels.index(kind) for kind in ("weather", "trade", "trade")]
+
+
+def test_only_the_top_block_learns(roberta, tokens, tmp_path: Path) -> None:
+    method = {"method": "partial", "trainable_layers": 1, "layer_decay": 0.5}
+    finetune_notes(tokens, roberta, tmp_path / "out", epochs=1, **method)
+    tuned, given = Bundle.load(tmp_path / "out" / "bundle").model.encoder, load_preset(roberta, 0.0)
+    changed = {
+        own.path.split("/")[0]
+        for own, old in zip(tuned.weights, given.weights, strict=True)
+        if np.abs(own.numpy() - old.numpy()).max() > 0
+    }
+    assert changed == {"transformer_layer_1"}
 
 
 def test_a_tagger_reads_one_text_in_a_row(roberta) -> None:
