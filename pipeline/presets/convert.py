@@ -2,8 +2,8 @@
 
 Byte-level BPE is the same library inside KerasHub. KerasHub's WordPiece cuts a text into words first and then writes
 each in NFKC_Casefold; here the text is rewritten first. That is the same but for characters that become others between
-which there is a cut (`…` is three dots here, a half is `1/2`), and for words of more than 100 bytes, which are
-unknown to KerasHub: both are left out of the comparison.
+which there is a cut (`…` is three dots here, and a no-break space is a blank), and for words of more than 100 bytes,
+which are unknown to KerasHub: both are left out of the comparison.
 """
 
 from __future__ import annotations
