@@ -95,6 +95,11 @@ class Backbone(PackedModel):
         hidden = self.embedding_norm(self.embedding(token_ids))
         return self.embedding_dropout(hidden, training=training)
 
+    def levels(self) -> list[list[keras.layers.Layer]]:
+        """Return the layers by their depth below the head: the final norm, the blocks from the top, what embeds."""
+        blocks = ([block] for block in reversed(self.stack.blocks))
+        return [[self.stack.final_norm], *blocks, [self.embedding, self.embedding_norm]]
+
     def vocabulary_logits(self, hidden: Tensor) -> Tensor:
         """Return (batch, queries, vocabulary) from (batch, queries, hidden)."""
         batch, queries = ops.shape(hidden)[0], ops.shape(hidden)[1]

@@ -10,6 +10,7 @@ from keras import ops
 from models.backbones import Backbone
 from models.ngrams import NgramBag
 from models.packed import PackedModel, Tensor
+from models.preset import PresetEncoder  # known by name to Keras from here on, so that a saved model is found
 
 
 @keras.saving.register_keras_serializable(package="tradewind")
@@ -22,7 +23,7 @@ class SegmentClassifier(PackedModel):
     logits are averaged.
 
     Args:
-        encoder: Encoder or Decoder. The backbone.
+        encoder: Encoder, Decoder or PresetEncoder. The backbone.
         num_classes: int. Classes.
         segments_per_row: int. Segments answered per row; 1 when a row is one text.
         dropout: float. Rate before the output layer.
@@ -32,7 +33,7 @@ class SegmentClassifier(PackedModel):
 
     def __init__(
         self,
-        encoder: Backbone,
+        encoder: Backbone | PresetEncoder,
         num_classes: int,
         segments_per_row: int = 1,
         dropout: float = 0.0,
@@ -129,13 +130,15 @@ class SegmentRegressor(SegmentClassifier):
     learning rate need not know them.
 
     Args:
-        encoder: Encoder or Decoder. The backbone.
+        encoder: Encoder, Decoder or PresetEncoder. The backbone.
         offset: float. Added to what the head says.
         scale: float. Times which it is taken.
         options: as of `SegmentClassifier`.
     """
 
-    def __init__(self, encoder: Backbone, offset: float = 0.0, scale: float = 1.0, **options: Any) -> None:
+    def __init__(
+        self, encoder: Backbone | PresetEncoder, offset: float = 0.0, scale: float = 1.0, **options: Any
+    ) -> None:
         super().__init__(encoder, 1, **options)
         self.offset = offset
         self.scale = scale
@@ -155,12 +158,14 @@ class TokenClassifier(PackedModel):
     """Classifies every token of a packed row.
 
     Args:
-        encoder: Encoder or Decoder. The backbone.
+        encoder: Encoder, Decoder or PresetEncoder. The backbone.
         num_classes: int. Classes.
         dropout: float. Rate before the output layer.
     """
 
-    def __init__(self, encoder: Backbone, num_classes: int, dropout: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self, encoder: Backbone | PresetEncoder, num_classes: int, dropout: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.encoder = encoder
         self.num_classes = num_classes

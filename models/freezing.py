@@ -6,11 +6,13 @@ import keras
 
 from models.backbones import Decoder, Encoder
 from models.packed import Tensor
+from models.preset import PresetEncoder
 
 SingleStack = Encoder | Decoder
+Leveled = Encoder | Decoder | PresetEncoder
 
 
-def depths(backbone: SingleStack) -> dict[int, int]:
+def depths(backbone: Leveled) -> dict[int, int]:
     """Return how deep below the head each weight of the backbone lies, by the id of its variable.
 
     The final norm has 0, the top block 1, the lowest block `num_layers`, and the embedding one more.
@@ -18,25 +20,22 @@ def depths(backbone: SingleStack) -> dict[int, int]:
     Raises:
         ValueError: the backbone is not one stack of blocks.
     """
-    if not isinstance(backbone, SingleStack):
+    if not isinstance(backbone, Leveled):
         raise ValueError(
             f"{type(backbone).__name__} is no single stack of blocks that could be told apart by depth; use an encoder "
             "or a decoder of ours, or a method that needs no depth: full without layer_decay, or lora"
         )
-    layers = [backbone.stack.final_norm, *reversed(backbone.stack.blocks)]
-    found = {id(variable): depth for depth, layer in enumerate(layers) for variable in layer.weights}
-    for layer in (backbone.embedding, backbone.embedding_norm):
-        found |= {id(variable): len(layers) for variable in layer.weights}
-    return found
+    levels = enumerate(backbone.levels())
+    return {id(variable): depth for depth, layers in levels for layer in layers for variable in layer.weights}
 
 
-def train_top(backbone: SingleStack, num_layers: int | None = None, norms_only: bool = False) -> None:
+def train_top(backbone: Leveled, num_layers: int | None = None, norms_only: bool = False) -> None:
     """Freeze all but the top of a backbone.
 
     Args:
-        backbone: Encoder or Decoder. Built.
+        backbone: Encoder, Decoder or PresetEncoder. Built.
         num_layers: int or None. Blocks from the top that are trained, with the final norm; None: everything.
-        norms_only: bool. Of these, train only what has one dimension: the scales of norms.
+        norms_only: bool. Of these, train only what has one dimension: the scales of norms; of a preset, biases.
 
     Raises:
         ValueError: there are not so many blocks, or the backbone is not one stack of them.

@@ -11,6 +11,7 @@ from keras import ops
 from models.attention import Attention
 from models.feedforward import FeedForward
 from models.freezing import freeze
+from models.preset import PresetEncoder
 from models.projection import Projection
 
 KINDS: dict[str, tuple[type[keras.layers.Layer], ...]] = {
@@ -22,7 +23,7 @@ KINDS: dict[str, tuple[type[keras.layers.Layer], ...]] = {
 
 def add_adapters(
     backbone: keras.Model, rank: int, alpha: float, targets: Literal["attention", "feedforward", "all"]
-) -> list[Projection]:
+) -> list[keras.layers.Layer]:
     """Freeze a backbone and put adapters beside its projections, which change no answer before they are trained.
 
     Args:
@@ -37,11 +38,12 @@ def add_adapters(
     Raises:
         ValueError: a projection is quantised, or has an adapter already, or none is found.
     """
-    kinds = KINDS[targets]
-    parents = [layer for layer in backbone._flatten_layers() if isinstance(layer, kinds)]
-    projections = [layer for parent in parents for layer in parent._layers if isinstance(layer, Projection)]
+    projections = _projections(backbone, targets)
     if not projections:
-        raise ValueError(f"{backbone.name} has no projections of {targets}; low-rank adapters need a model of ours")
+        raise ValueError(
+            f"{backbone.name} has no projections of {targets}; low-rank adapters need a model of ours or an encoder of "
+            "KerasHub"
+        )
     for projection in projections:
         if projection.quantization_mode:
             raise ValueError(
@@ -56,16 +58,31 @@ def add_adapters(
     return projections
 
 
+def adapted(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return the layers of a model that have an adapter."""
+    return [layer for layer in model._flatten_layers() if getattr(layer, "lora_enabled", False)]
+
+
 def merge_adapters(model: keras.Model) -> None:
     """Add every adapter to its kernel and remove it: the same answers, from plain kernels that train again."""
-    for layer in model._flatten_layers():
-        if isinstance(layer, Projection) and layer.lora_enabled:
-            # In NumPy, because accelerators round products of float32.
-            down, up = (ops.convert_to_numpy(kernel) for kernel in (layer.lora_kernel_a, layer.lora_kernel_b))
-            kernel = np.asarray(ops.convert_to_numpy(layer._kernel))
-            layer._kernel.assign(kernel + np.asarray(down) @ np.asarray(up) * (layer.lora_alpha / layer.lora_rank))
-            for name in ("lora_kernel_a", "lora_kernel_b"):
-                layer._untrack_variable(getattr(layer, name))
-                object.__delattr__(layer, name)  # Keras's own collects all garbage each time, for half a second
-            layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
-            layer._kernel.trainable = True
+    for layer in adapted(model):
+        # In NumPy, because accelerators round products of float32.
+        down, up = (ops.convert_to_numpy(kernel) for kernel in (layer.lora_kernel_a, layer.lora_kernel_b))
+        kernel = np.asarray(ops.convert_to_numpy(layer._kernel))
+        layer._kernel.assign(kernel + np.asarray(down) @ np.asarray(up) * (layer.lora_alpha / layer.lora_rank))
+        for name in ("lora_kernel_a", "lora_kernel_b"):
+            layer._untrack_variable(getattr(layer, name))
+            object.__delattr__(layer, name)  # Keras's own collects all garbage each time, for half a second
+        layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
+        layer._kernel.trainable = True
+
+
+def _projections(backbone: keras.Model, targets: str) -> list[keras.layers.Layer]:
+    if isinstance(backbone, PresetEncoder):
+        layers = [layer for block in backbone.blocks for layer in block._flatten_layers()]
+        attention = [layer for layer in layers if isinstance(layer, keras.layers.MultiHeadAttention)]
+        inside = {id(layer) for parent in attention for layer in parent._flatten_layers()}
+        dense = [layer for layer in layers if isinstance(layer, (keras.layers.Dense, keras.layers.EinsumDense))]
+        return [layer for layer in dense if targets == "all" or (id(layer) in inside) == (targets == "attention")]
+    parents = [layer for layer in backbone._flatten_layers() if isinstance(layer, KINDS[targets])]
+    return [layer for parent in parents for layer in parent._layers if isinstance(layer, Projection)]

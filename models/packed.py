@@ -18,9 +18,13 @@ PAIRED_INPUT = PACKED_INPUT | {"decoder_token_ids": (None, None), "decoder_segme
 
 
 class PackedModel(keras.Model):
-    """A model over packed rows: it can be built, and rebuilt from a file, without seeing an example."""
+    """A model over packed rows: it can be built, and rebuilt from a file, without seeing an example.
+
+    One whose `packs` is false takes rows of one document only.
+    """
 
     input_shapes = PACKED_INPUT
+    packs = True
 
     def get_build_config(self) -> dict[str, Any]:
         """Return the input's shape; were it empty, Keras would leave the reloaded model without weights."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from models.backbones import Backbone, Decoder, Encoder, EncoderDecoder
 from models.language_models import CausalLanguageModel, LanguageModel, MaskedLanguageModel, SpanLanguageModel
+from models.preset import PresetEncoder
 from models.size import Dimensions
 from pipeline.data.tokens.tokenizer import load_tokenizer
-from pipeline.errors import RecipeError
+from pipeline.dimensions import architecture_of, require_architecture
+from pipeline.presets.folder import PRESET, describe, is_fetched
+from pipeline.presets.load import load_preset
 
 WEIGHTS, CONFIG, TOKENIZER, STABLE = "backbone.weights.h5", "backbone.json", "tokenizer.json", "stable"
 BACKBONES: dict[str, type[Any]] = {"encoder": Encoder, "decoder": Decoder, "encoder_decoder": EncoderDecoder}
@@ -23,16 +27,23 @@ LANGUAGE_MODELS: dict[str, type[LanguageModel]] = {
 
 def build_language_model(dimensions: Dimensions, vocabulary_size: int, dropout: float) -> LanguageModel:
     """Return the model that pretraining trains, with fresh weights, in the precision that is set."""
-    backbone = build_backbone(dimensions.architecture, architecture_of(dimensions, vocabulary_size), dropout)
+    backbone = build_whole(dimensions, vocabulary_size, dropout)
     model = LANGUAGE_MODELS[dimensions.architecture](backbone)
     model.build_from_config({})
     return model
 
 
+def build_whole(dimensions: Dimensions, vocabulary_size: int, dropout: float) -> Backbone | EncoderDecoder:
+    """Return the backbone of the model's architecture, with fresh weights."""
+    arguments = _arguments(dimensions, vocabulary_size)
+    backbone: Backbone | EncoderDecoder = build_backbone(dimensions.architecture, arguments, dropout)
+    return backbone
+
+
 def build_encoder(dimensions: Dimensions, vocabulary_size: int, dropout: float) -> Backbone:
     """Return what fine-tuning reads texts with, fresh: the encoder, or the decoder where there is no encoder."""
     single = "decoder" if dimensions.architecture == "decoder" else "encoder"
-    backbone: Backbone = build_backbone(single, architecture_of(dimensions, vocabulary_size), dropout)
+    backbone: Backbone = build_backbone(single, _arguments(dimensions, vocabulary_size), dropout)
     return backbone
 
 
@@ -46,15 +57,17 @@ def save_backbone(backbone: Backbone | EncoderDecoder, folder: Path) -> None:
 
 def load_backbone(folder: Path, dropout: float) -> Backbone | EncoderDecoder:
     """Return the whole of what was pretrained, with a dropout rate of its own."""
-    architecture = json.loads((folder / CONFIG).read_text())
+    architecture = describe(folder)
     backbone: Backbone | EncoderDecoder = build_backbone(architecture.pop("architecture"), architecture, dropout)
     backbone.load_weights(folder / WEIGHTS)
     return backbone
 
 
-def load_encoder(folder: Path, dropout: float) -> Backbone:
+def load_encoder(folder: Path, dropout: float) -> Backbone | PresetEncoder:
     """Return what fine-tuning reads texts with, pretrained, with a dropout rate of its own."""
-    architecture = json.loads((folder / CONFIG).read_text())
+    if is_fetched(folder):
+        return load_preset(folder, dropout)
+    architecture = describe(folder)
     kind = architecture.pop("architecture")
     backbone: Any = load_backbone(folder, dropout)
     if kind != "encoder_decoder":
@@ -77,38 +90,26 @@ def continue_from(folder: Path, model: LanguageModel, dimensions: Dimensions) ->
         dimensions: Dimensions. Of the model.
 
     Raises:
-        RecipeError: there is none, or it has another architecture.
+        RecipeError: it has another architecture.
     """
-    if not (folder / CONFIG).is_file():
-        raise RecipeError(
-            f"pretrain.start_from is {str(folder)!r}, where there is no {CONFIG}; give the folder of an artifact of "
-            "`pretrain`, such as workspace/artifacts/pretrain/FINGERPRINT"
-        )
-    found = json.loads((folder / CONFIG).read_text())
     wanted = {"architecture": dimensions.architecture, **model.backbone.architecture()}
     wanted.pop("dropout")
-    differences = [f"{key} {found.get(key)!r} -> {value!r}" for key, value in wanted.items() if found.get(key) != value]
-    if differences:
-        raise RecipeError(
-            f"pretrain.start_from has another architecture than this recipe's model: {', '.join(differences)}; set "
-            "`model` as in the recipe it came from"
-        )
+    require_architecture(describe(folder), wanted)
     model.backbone.load_weights(folder / WEIGHTS)
 
 
-def architecture_of(dimensions: Dimensions, vocabulary_size: int) -> dict[str, Any]:
-    """Return the constructor arguments of a backbone, but for its dropout."""
-    return {
-        "vocabulary_size": vocabulary_size,
-        "num_layers": dimensions.num_layers,
-        "hidden_dim": dimensions.hidden_dim,
-        "num_heads": dimensions.num_heads,
-        "num_key_value_heads": dimensions.num_key_value_heads,
-        "feedforward_dim": dimensions.feedforward_dim,
-        "feedforward": dimensions.feedforward,
-        "query_key_norm": dimensions.query_key_norm,
-        "tie_embeddings": dimensions.tie_embeddings,
-    }
+def hand_on(start: Path, out: Path) -> int:
+    """Copy a backbone as it is, once it is known to be whole, and return the number of its weights."""
+    for name in (WEIGHTS, CONFIG, TOKENIZER):
+        if (start / name).is_file():
+            shutil.copyfile(start / name, out / name)
+    if (start / PRESET).is_dir():
+        shutil.copytree(start / PRESET, out / PRESET, dirs_exist_ok=True)
+    return int(load_encoder(out, 0.0).count_params())
+
+
+def _arguments(dimensions: Dimensions, vocabulary_size: int) -> dict[str, Any]:
+    return {"vocabulary_size": vocabulary_size, **architecture_of(dimensions)}
 
 
 def build_backbone(kind: str, architecture: dict[str, Any], dropout: float) -> Any:

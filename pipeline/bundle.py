@@ -211,7 +211,8 @@ class Bundle:
 
     def _by_document(self, documents: Ragged, progress: Progress) -> Iterator[tuple[int, np.ndarray]]:
         """Yield each document's number and what the model says of its tokens, (tokens, outputs)."""
-        for owners, rows in self._outputs(documents, progress, None) if len(documents) else ():
+        alone = None if self.model.encoder.packs else 1
+        for owners, rows in self._outputs(documents, progress, alone) if len(documents) else ():
             for row, own in zip(rows, owners, strict=True):  # row: (seq, outputs)
                 begin = 0
                 for document in own[own >= 0].tolist():

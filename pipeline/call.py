@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.backend import select_backend
 from pipeline.config import Recipe
 from pipeline.factors import Input, recipe_yaml, require_unchanged
+from pipeline.presets.folder import trains_further
 from pipeline.progress import Progress
 from pipeline.registry import Mlflow
 from pipeline.steps import Step
@@ -91,10 +92,12 @@ class Call:
         from pipeline.resolve import with_resolved_runtime
         from pipeline.training.compile_cache import keep_compiled
 
-        tokens = self.inputs["tokens"].path
-        recipe = with_resolved_runtime(
-            self.recipe, self.step, tokens, self.pretrained, self.cache / "speed", progress.say
-        )
+        tokens, start = self.inputs["tokens"].path, self.inputs.get("start")
+        recipe = self.recipe
+        if self.step.name != "pretrain" or trains_further(recipe.pretrain, start.path if start else None):
+            recipe = with_resolved_runtime(
+                recipe, self.step, tokens, self.pretrained, self.cache / "speed", progress.say
+            )
         keep_compiled(select_backend(recipe.runtime.backend), self.cache / "compiled")
         return recipe
 

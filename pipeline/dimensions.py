@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from models.cost import parameters
 from models.horizon import Horizon, derive_horizon
 from models.size import Dimensions, derive_dimensions
@@ -53,3 +56,27 @@ def horizon_of(recipe: Recipe, dimensions: Dimensions, vocabulary_size: int, row
         steps=config.steps,
         micro_batch_size=recipe.runtime.micro_batch_size,
     )
+
+
+def architecture_of(dimensions: Dimensions) -> dict[str, Any]:
+    """Return the constructor arguments of a backbone, but for its vocabulary and its dropout."""
+    return {
+        "num_layers": dimensions.num_layers,
+        "hidden_dim": dimensions.hidden_dim,
+        "num_heads": dimensions.num_heads,
+        "num_key_value_heads": dimensions.num_key_value_heads,
+        "feedforward_dim": dimensions.feedforward_dim,
+        "feedforward": dimensions.feedforward,
+        "query_key_norm": dimensions.query_key_norm,
+        "tie_embeddings": dimensions.tie_embeddings,
+    }
+
+
+def require_architecture(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise RecipeError unless the description of the backbone that a recipe starts from has the wanted values."""
+    differences = [f"{key} {found.get(key)!r} -> {value!r}" for key, value in wanted.items() if found.get(key) != value]
+    if differences:
+        raise RecipeError(
+            f"pretrain.start_from has another architecture than this recipe's model: {', '.join(differences)}; set "
+            "`model` as in the recipe it came from"
+        )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -47,13 +48,13 @@ def factors_of(
     contents = {argument: given.content for argument, given in inputs.items()}
     if step.name == "validate":
         contents |= _source_contents(recipe)
-    contents |= {f"file.{path}": content for path, content in _given_contents(recipe, step.name).items()}
+    contents |= _given_contents(recipe, step.name)
     if step.name == "publish":
         assert task is not None
         contents["recipe_yaml"] = hashlib.sha256(recipe_yaml(recipe, task).encode()).hexdigest()
         if force is not None:
             contents["force"] = hashlib.sha256(force.encode()).hexdigest()
-    values = view.values() | ({"task": task} if task else {})
+    values = _without_paths(view.values()) | ({"task": task} if task else {})
     return Factors(step.name, values, contents, _source(step.module))
 
 
@@ -72,19 +73,23 @@ def require_unchanged(recipe: Recipe, contents: Mapping[str, str]) -> None:
 
 
 def _given_contents(recipe: Recipe, step: str) -> dict[str, str]:
-    """Return the hashes of the files that the recipe names for a step; one that is missing is the step's to refuse."""
-    given: list[Path] = []
-    if step == "preprocess" and recipe.preprocess.tokenizer.path:
-        given = [Path(recipe.preprocess.tokenizer.path)]
-    if step == "pretrain" and recipe.pretrain.start_from:
-        start = Path(recipe.pretrain.start_from)
-        given = [start / "backbone.weights.h5", *sorted((start / "stable").glob("*"))]
-    contents = {}
-    for path in given:
-        if path.is_file():
-            with path.open("rb") as file:
-                contents[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return contents
+    """Return the hash of the file that the recipe names for a step; one that is missing is the step's to refuse."""
+    path = Path(recipe.preprocess.tokenizer.path or "")
+    if step != "preprocess" or not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        return {"file.tokenizer": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """Return recipe values without the names of what a step is given, whose content counts, wherever it lies."""
+    values = dict(values)
+    if "pretrain" in values:
+        values["pretrain"] = values["pretrain"] | {"start_from": None}
+    if "preprocess" in values:
+        tokenizer = values["preprocess"]["tokenizer"] | {"path": None}
+        values["preprocess"] = values["preprocess"] | {"tokenizer": tokenizer}
+    return values
 
 
 def recipe_yaml(recipe: Recipe, task: str) -> str:

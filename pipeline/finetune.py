@@ -14,7 +14,8 @@ import keras
 
 from models.backbones import Backbone, EncoderDecoder
 from models.lora import merge_adapters
-from pipeline.backbone import architecture_of, build_backbone, build_encoder, load_backbone, load_encoder
+from models.preset import PresetEncoder
+from pipeline.backbone import build_encoder, build_whole, load_backbone, load_encoder
 from pipeline.backend import select_precision
 from pipeline.bundle import Bundle
 from pipeline.calibrate import calibrated
@@ -22,6 +23,8 @@ from pipeline.config import Clean, Finetune, Recipe, TaskData
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.dimensions import dimensions_of
 from pipeline.ngrams import adjustment
+from pipeline.presets.folder import describe, is_fetched
+from pipeline.presets.load import check_preset, load_preset, preset_learning_rate
 from pipeline.progress import Progress
 from pipeline.tasks import KINDS, LabelledTask
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
@@ -132,10 +135,12 @@ def _finetune_once(
     precision = select_precision(runtime.precision)
     start_keras(precision, seed)
     mesh = mesh_on(runtime.mesh, device_count(), keras.backend.backend())
+    if is_fetched(backbone):
+        check_preset(learned.segments, precision, mesh.devices)
     shape = split_batch(mesh, config.global_batch_size, runtime.micro_batch_size)
     batches = {split: learned.batches(split, shape, seed) for split in learned.splits}
     total_steps = math.ceil(config.epochs * len(train) / config.global_batch_size)
-    rate = config.learning_rate or default_learning_rate(config.optimizer, _learning_rate(recipe))
+    rate = config.learning_rate or default_learning_rate(config.optimizer, _learning_rate(recipe, backbone))
     check_optimization(config, rate, total_steps)
     objective = learned.objective(config)
     with laid_out(mesh):
@@ -234,20 +239,19 @@ def _bundle(task: str, kind: str, learned: LabelledTask, model: keras.Model, dat
 
 def _initial_backbone(
     recipe: Recipe, config: Finetune, folder: Path, learned: LabelledTask
-) -> Backbone | EncoderDecoder:
+) -> Backbone | PresetEncoder | EncoderDecoder:
     """Return what reads texts, or the whole backbone of a task that writes them."""
     if config.initialize == "pretrained":
         return load_backbone(folder, config.dropout) if learned.writes else load_encoder(folder, config.dropout)
+    if is_fetched(folder):
+        return load_preset(folder, config.dropout, fresh=True)
     vocabulary_size = load_tokenizer(folder / "tokenizer.json").get_vocab_size()
-    dimensions = dimensions_of(recipe.model)
-    if not learned.writes:
-        return build_encoder(dimensions, vocabulary_size, config.dropout)
-    fresh: Backbone | EncoderDecoder = build_backbone(
-        dimensions.architecture, architecture_of(dimensions, vocabulary_size), config.dropout
-    )
-    return fresh
+    build = build_whole if learned.writes else build_encoder
+    return build(dimensions_of(recipe.model), vocabulary_size, config.dropout)
 
 
-def _learning_rate(recipe: Recipe) -> float:
+def _learning_rate(recipe: Recipe, backbone: Path) -> float:
     """Return the default peak: a third of the pretraining rate, so that what was learnt is bent and not erased."""
+    if is_fetched(backbone):
+        return preset_learning_rate(describe(backbone)["hidden_dim"])
     return dimensions_of(recipe.model).learning_rate / 3

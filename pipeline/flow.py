@@ -19,6 +19,7 @@ from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics
 from pipeline.progress import Progress
 from pipeline.registry import Version
 from pipeline.search import Trial, search
+from pipeline.start import START, find_start
 from pipeline.steps import CHAMPION, GRAPH, SCRATCH, STEPS, node_name
 from pipeline.store import Artifact, Store
 
@@ -46,14 +47,19 @@ class Flow(Nodes):
 
         Raises:
             BackendError: the recipe's backend is not installed; better known now than after an hour.
+            RecipeError: what it starts from is not there, or does not fit it.
             StoreError: the workspace cannot be written, or the run exists with another recipe.
         """
         select_backend(recipe.runtime.backend)
         run_id = run_id or f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
         flow = cls(recipe, run_id, settings)
+        start = find_start(recipe, flow.store)
         flow.store.runs.create(
             run_id, recipe.model_dump(mode="json"), recipe_name=recipe.name, trigger=f"{trigger}: {recipe_path}"
         )
+        if isinstance(start, Artifact):
+            entry = {"reference": start.reference, "hit": start.hit, "seconds": 0.0, "status": "done"}
+            flow.store.runs.record(run_id, START, entry)
         return flow
 
     @classmethod

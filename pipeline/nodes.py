@@ -20,6 +20,7 @@ from pipeline.progress import Progress
 from pipeline.references import REFERENCE, collect_references
 from pipeline.registry import Registry
 from pipeline.search import Trial, known_trials, recipe_of_trial
+from pipeline.start import START, find_start, start_input
 from pipeline.steps import GRAPH, Step, node_name
 from pipeline.store import Artifact, Factors, Store, View
 
@@ -98,8 +99,9 @@ class Nodes:
     def _inputs(self, step: Step, task: str | None) -> dict[str, Input]:
         inputs = {}
         for argument, upstream in step.inputs.items():
-            if upstream == "reference":
-                if given := self._reference():
+            if upstream in (REFERENCE, START):
+                given = self._reference() if upstream == REFERENCE else self._start(step.name)
+                if given:
                     inputs[argument] = given
                 continue
             artifact = self._made(upstream, task) if upstream in GRAPH else self._node(upstream, task)
@@ -115,6 +117,11 @@ class Nodes:
         folder = self.store.root / "references" / self.run_id
         content = collect_references(self.registry, models, self._made("validate", None).path / REFERENCE, folder)
         return Input(folder, content) if content else None
+
+    def _start(self, step: str) -> Input | None:
+        """Return the backbone that the recipe starts from: the one that was found when the run began."""
+        found = self._node(START, None) or find_start(self.recipe, self.store)
+        return start_input(folder_of(found) if isinstance(found, Artifact) else found, step) if found else None
 
     def _execute(
         self,

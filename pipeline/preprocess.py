@@ -33,8 +33,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from tokenizers import Tokenizer
 
 from pipeline.config import Recipe
+from pipeline.config import Tokenizer as TokenizerConfig
 from pipeline.data.engine import make_engine
 from pipeline.data.stages.assemble import (
     assemble_corpus,
@@ -50,9 +52,13 @@ from pipeline.data.stages.prepare import prepare
 from pipeline.data.stages.sift import sift
 from pipeline.data.stages.write import write
 from pipeline.data.text.splits import TRAIN
-from pipeline.data.tokens.tokenizer import load_tokenizer, make_tokenizer
+from pipeline.data.tokens.tokenizer import load_tokenizer, make_tokenizer, require_same_tokenizer
 from pipeline.errors import ValidationFailed
+from pipeline.presets.fetch import prove_tokenizer
+from pipeline.presets.folder import is_fetched
 from pipeline.progress import Progress
+
+PROOF_BLOCKS, PROOF_ROWS = 8, 500
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,9 @@ class PreprocessResult:
     tasks: dict[str, dict[str, int]]
 
 
-def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> PreprocessResult:
+def preprocess(
+    recipe: Recipe, rows: Path, out: Path, progress: Progress, start: Path | None = None
+) -> PreprocessResult:
     """Write the tokenizer, the packed corpus and the packed tasks into `out`.
 
     Args:
@@ -84,18 +92,25 @@ def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> Pre
         rows: Path. The artifact of `validate`.
         out: Path. Folder to write into; what an earlier attempt finished in it is kept.
         progress: Progress. Counts blocks, per stage.
+        start: Path or None. The backbone that pretraining starts from, whose tokenizer this is.
 
     Raises:
         SourceError: a column that a task or the split names does not exist, or holds values that it must not.
-        RecipeError: the given tokenizer is none, or the corpus is too small for the tokenizer asked for.
+        RecipeError: the given tokenizer is none, or not the one of `start`; the corpus is too small for the tokenizer
+            asked for; the tokenizer of a preset was not converted rightly.
         ValidationFailed: the corpus is empty, a task has an empty split or nothing to tell apart, lacks a class that
             it names, or has texts longer than the model where it wants none.
     """
     config = recipe.preprocess
     plan = Plan.of(recipe, rows / "rows", out)
+    if start and config.tokenizer.kind == "file":
+        require_same_tokenizer(make_tokenizer((), config.tokenizer), start)
     engine = make_engine(recipe.runtime, out, plan.bytes)
 
     plan.run(engine, "prepare", partial(prepare, config), plan.blocks, progress)
+    preset = start if start and is_fetched(start) else None
+    if preset:
+        prove_tokenizer(preset, _sample(plan))
     dealt = deal(plan, config)
     for name, task in dealt.tasks.items():
         check_splits(name, task, progress)
@@ -106,12 +121,13 @@ def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> Pre
         plan.save("tasks", block, np.stack([dealt.of(task.splits, block) for task in dealt.tasks.values()]))
     tokenizer_file = out / "tokenizer.json"
     if not tokenizer_file.exists():
-        progress.say(f"tokenizer: {config.tokenizer.kind}, {config.tokenizer.vocabulary_size} tokens at most")
-        tokenizer = make_tokenizer(_training_texts(plan, dealt, config.tokenizer.training_megabytes), config.tokenizer)
+        tokenizer = _tokenizer(plan, dealt, config.tokenizer, start, progress)
         plan.write_whole(tokenizer_file, lambda path: tokenizer.save(str(path)))
 
     (out / "clean.json").write_text(config.clean.model_dump_json(indent=2))
-    plan.run(engine, "write", partial(write, config, recipe.seed), plan.blocks, progress)
+    # A cap on segments keeps the classifier's pooling matrix small when texts are very short.
+    segments = max(1, config.sequence_length // 4) if preset is None else 1
+    plan.run(engine, "write", partial(write, config, recipe.seed, segments), plan.blocks, progress)
     written = [json.loads(plan.file("written", block, ".json").read_text()) for block in plan.blocks]
     length = config.sequence_length
     long = {name: long_texts(name, task, written, length, progress) for name, task in dealt.tasks.items()}
@@ -130,6 +146,28 @@ def preprocess(recipe: Recipe, rows: Path, out: Path, progress: Progress) -> Pre
     )
     shutil.rmtree(plan.work)
     return result
+
+
+def _tokenizer(plan: Plan, dealt: Deal, config: TokenizerConfig, start: Path | None, progress: Progress) -> Tokenizer:
+    """Return the tokenizer that the recipe asks for; with a backbone to start from, it must be that backbone's."""
+    if start and config.kind == "start":
+        progress.say(f"tokenizer: that of {start}")
+        return load_tokenizer(start / "tokenizer.json")
+    progress.say(f"tokenizer: {config.kind}, {config.vocabulary_size} tokens at most")
+    tokenizer = make_tokenizer(_training_texts(plan, dealt, config.training_megabytes), config)
+    if start:
+        require_same_tokenizer(tokenizer, start)
+    return tokenizer
+
+
+def _sample(plan: Plan) -> list[str]:
+    """Return texts from all over the data, on which the tokenizer of a preset has to prove itself."""
+    texts: list[str] = []
+    for block in plan.blocks[:: max(1, len(plan.blocks) // PROOF_BLOCKS)]:
+        texts += pq.read_table(plan.file("prepared", block, ".parquet"), columns=["text"])["text"][
+            :PROOF_ROWS
+        ].to_pylist()
+    return texts
 
 
 def _training_texts(plan: Plan, dealt: Deal, megabytes: int) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """Step `pretrain`: the backbone learns the language of the corpus by predicting what is hidden from it.
 
-backbone.weights.h5, backbone.json, tokenizer.json, logs/, and with warmup_stable_decay stable/
+backbone.weights.h5, backbone.json, tokenizer.json, logs/, and with warmup_stable_decay stable/; of a preset, which is
+not trained, preset/ in place of weights and logs
 """
 
 from __future__ import annotations
 
 import math
 import shutil
+import time
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,16 +25,17 @@ from models.language_models import LanguageModel
 from models.objectives import token_prediction
 from models.parallel import MeshShape, Training
 from models.size import Dimensions
-from pipeline.backbone import STABLE, TOKENIZER, build_language_model, continue_from, save_backbone
+from pipeline.backbone import STABLE, TOKENIZER, build_language_model, continue_from, hand_on, save_backbone
 from pipeline.backend import has_accelerator, select_precision
 from pipeline.config import Pretrain, Recipe
 from pipeline.data.tokens.shards import ShardedRows
-from pipeline.data.tokens.tokenizer import load_tokenizer
+from pipeline.data.tokens.tokenizer import load_tokenizer, require_same_tokenizer
 from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.dimensions import dimensions_of, horizon_of
 from pipeline.errors import RecipeError
 from pipeline.language_scores import language_scores
 from pipeline.mesh import check_mesh
+from pipeline.presets.folder import trains_further
 from pipeline.progress import Progress
 from pipeline.targets import embedding_rows
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
@@ -51,7 +54,7 @@ from pipeline.training.processes import num_processes, process_id
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """How pretraining ended; losses are nats per predicted token.
+    """How pretraining ended; losses are nats per predicted token. Nothing was measured of a backbone taken as it is.
 
     `language` has the perplexity and the bits per byte of the whole validation split, as `pipeline.language_scores`
     names them.
@@ -59,15 +62,15 @@ class PretrainResult:
 
     backend: str
     precision: str
-    attention_kernel: str
+    attention_kernel: str | None
     parameters: int
-    flops_per_token: float
+    flops_per_token: float | None
     steps: int
     resumed_at: int
-    loss: float
+    loss: float | None
     validation_loss: float | None
     validation_accuracy: float | None
-    tokens_per_second: float
+    tokens_per_second: float | None
     model_flops_utilization: float | None
     seconds: float
     language: dict[str, float] = field(default_factory=dict)
@@ -95,14 +98,17 @@ class Plan:
         return flops_per_token(self.dimensions, self.vocabulary_size, length, self.predictions_per_token)
 
 
-def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> PretrainResult:
+def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress, start: Path | None = None) -> PretrainResult:
     """Train the backbone on the packed corpus, from the newest checkpoint in `out` when there is one.
+
+    A backbone that is taken as it is, and a preset always is, is copied.
 
     Args:
         recipe: Recipe. Its `seed`, `model`, `pretrain` and `runtime`.
         tokens: Path. The artifact of `preprocess`.
         out: Path. Folder to write into; checkpoints live in it until the step is done.
         progress: Progress. Shows loss, tokens per second and the time left.
+        start: Path or None. The backbone that `pretrain.start_from` names.
 
     Raises:
         RecipeError: the model's dimensions do not fit together, or what it starts from does not fit.
@@ -111,6 +117,10 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
         Interrupted: SIGTERM arrived; the same call continues.
     """
     config = recipe.pretrain
+    if start:
+        require_same_tokenizer(load_tokenizer(tokens / TOKENIZER), start)
+    if start and not trains_further(config, start):
+        return _taken(recipe, start, out, progress)
     plan = make_plan(recipe, tokens, progress)
     start_keras(plan.precision, recipe.seed)
     if process_id() == 0:
@@ -119,8 +129,8 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
     objective = partial(token_prediction, z_loss=config.z_loss)
     with laid_out(plan.mesh):
         model = build_language_model(plan.dimensions, plan.vocabulary_size, recipe.model.dropout or 0.0)
-        if config.start_from and not config.resume_stable:
-            continue_from(Path(config.start_from), model, plan.dimensions)
+        if start and not config.resume_stable:
+            continue_from(start, model, plan.dimensions)
         learner = make_learner(
             model,
             config,
@@ -153,7 +163,7 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
         config.spike_threshold,
         Cost(plan.flops_per_token, peak.flops_per_second),
     )
-    training = trainer.train(plan.training, plan.steps, _stable_start(recipe, learner))
+    training = trainer.train(plan.training, plan.steps, _stable_start(recipe, learner, start))
     finish_learning(learner)
     if process_id() == 0:
         save_backbone(model.backbone, out)
@@ -166,6 +176,31 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress) -> Pre
         told = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in result.language.items())
         progress.say(f"validation texts: {told}")
     return result
+
+
+def _taken(recipe: Recipe, start: Path, out: Path, progress: Progress) -> PretrainResult:
+    """Return the result of training nothing."""
+    began = time.monotonic()
+    precision = select_precision(recipe.runtime.precision)
+    start_keras(precision, recipe.seed)
+    parameters = 0
+    if process_id() == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        parameters = hand_on(start, out)
+        progress.say(f"nothing is pretrained: the backbone of {start} ({parameters:,} parameters) is taken as it is")
+    none: dict[str, Any] = dict.fromkeys(
+        ("attention_kernel", "flops_per_token", "loss", "validation_loss", "validation_accuracy", "tokens_per_second")
+    )
+    return PretrainResult(
+        backend=keras.backend.backend(),
+        precision=precision,
+        parameters=parameters,
+        steps=0,
+        resumed_at=0,
+        model_flops_utilization=None,
+        seconds=round(time.monotonic() - began, 3),
+        **none,
+    )
 
 
 def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
@@ -262,19 +297,18 @@ def _evaluation(plan: Plan, times: int) -> Evaluation | None:
     return Evaluation(plan.validation.in_order, every=math.ceil(plan.steps / times) if times else None)
 
 
-def _stable_start(recipe: Recipe, learner: Learner) -> Position | None:
+def _stable_start(recipe: Recipe, learner: Learner, start: Path | None) -> Position | None:
     """Return where the stable phase of an earlier training ended, with its state in the learner; None without one.
 
     Raises:
         RecipeError: the earlier training had no such phase.
     """
-    config = recipe.pretrain
-    if not config.resume_stable or config.start_from is None:
+    if not recipe.pretrain.resume_stable or start is None:
         return None
-    folder = Path(config.start_from) / STABLE
+    folder = start / STABLE
     if not folder.is_dir():
         raise RecipeError(
-            f"pretrain.resume_stable is set, but {config.start_from} has no {STABLE}/; give the artifact of a "
+            f"pretrain.resume_stable is set, but {start} has no {STABLE}/; give the artifact of a "
             "pretraining with schedule: warmup_stable_decay, or remove resume_stable to start from its last weights"
         )
     position = Checkpoints.load(folder, learner.model, learner.optimizer)

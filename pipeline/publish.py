@@ -41,6 +41,7 @@ PACKAGES = (
     *("ftfy", "keras", "nervaluate", "numpy", "phonenumbers", "pyarrow", "pydantic-settings", "python-stdnum", "rich"),
     "tokenizers",
 )
+PRESET_ENCODER = '"tradewind>PresetEncoder"'  # needs KerasHub to be loaded
 CARD = "model_card.md.j2"
 
 
@@ -120,7 +121,7 @@ def publish(
     for path in (rows / "reference").glob(f"{task}.*"):
         shutil.copy2(path, export / "reference")
     (export / "recipe.yaml").write_text(recipe_yaml, "utf-8")
-    packages = {name: version(name) for name in (*PACKAGES, backend)}
+    packages = {name: version(name) for name in (*PACKAGES, backend, *_hub(export / "model.keras"))}
     requirements = "".join(f"{name}=={number}\n" for name, number in packages.items())
     (export / "requirements.txt").write_text(requirements, "utf-8")
 
@@ -255,9 +256,19 @@ def _texts_file(out: Path) -> Path:
 
 def _precision(model: Path) -> str:
     """Return the dtype policy the saved model computes in, the coarsest when its layers differ."""
-    with zipfile.ZipFile(model) as archive:
-        config = archive.read("config.json").decode("utf-8")
+    config = _config(model)
     return next((name for name in ("mixed_bfloat16", "mixed_float16") if f'"{name}"' in config), "float32")
+
+
+def _hub(model: Path) -> tuple[str, ...]:
+    """Return the package that a model with a preset for a backbone needs; what is damaged, the proof will refuse."""
+    return ("keras-hub",) if zipfile.is_zipfile(model) and PRESET_ENCODER in _config(model) else ()
+
+
+def _config(model: Path) -> str:
+    """Return how the saved model is made up, as Keras writes it."""
+    with zipfile.ZipFile(model) as archive:
+        return archive.read("config.json").decode("utf-8")
 
 
 def _reopen(export: Path, golden: Golden, out: Path) -> NDArray[np.float32]:

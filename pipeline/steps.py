@@ -18,7 +18,8 @@ class Step:
     Attributes:
         name: str. Also the module `pipeline.<name>` and the function in it.
         reads: tuple of str. Recipe values that decide what it makes, so they are part of its fingerprint.
-        inputs: dict of str to str. Function argument -> step whose artifact it gets.
+        inputs: dict of str to str. Function argument -> step whose artifact it gets, or what some runs have besides:
+            `champion`, `reference`, `start`.
         uses: tuple of str. Recipe values it may read that cannot change what it makes.
         per_task: bool. Runs once per task, rather than once per recipe.
         asked_by: str. Recipe value that asks for it by not being `off`; empty: every run has it.
@@ -95,14 +96,14 @@ GRAPH = {
         Step(
             "preprocess",
             ("seed", "data.corpus", "preprocess", "tasks.*.data"),
-            {"rows": "validate"},
+            {"rows": "validate", "start": "start"},
             uses=("runtime.data_engine", "runtime.data_workers"),
             per_task=False,
         ),
         Step(
             "pretrain",
             ("seed", "model", "pretrain", *TRAINING),
-            {"tokens": "preprocess"},
+            {"tokens": "preprocess", "start": "start"},
             uses=CHECKPOINTING + WATCHING + SPREADING,
             per_task=False,
         ),

@@ -184,13 +184,22 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _vocabulary_is_kept(cls, values: Any) -> Any:
-        """Training an earlier backbone further keeps its tokenizer, unless the recipe names one."""
-        start = (values.get("pretrain") or {}).get("start_from") if isinstance(values, dict) else None
+        """A backbone that is started from keeps its tokenizer, unless the recipe names one."""
+        pretrain = (values.get("pretrain") or {}) if isinstance(values, dict) else {}
+        start = pretrain.get("start_from") if isinstance(pretrain, dict) else None
         preprocess = (values.get("preprocess") or {}) if start else {}
         if not start or not isinstance(preprocess, dict) or "tokenizer" in preprocess:
             return values
-        tokenizer = {"kind": "file", "path": f"{start}/tokenizer.json"}
-        return values | {"preprocess": preprocess | {"tokenizer": tokenizer}}
+        return values | {"preprocess": preprocess | {"tokenizer": {"kind": "start"}}}
+
+    @model_validator(mode="after")
+    def _vocabulary_has_a_start(self) -> Recipe:
+        if self.preprocess.tokenizer.kind == "start" and self.pretrain.start_from is None:
+            raise ValueError(
+                "preprocess.tokenizer.kind is start, and pretrain.start_from names no backbone whose tokenizer it "
+                "could be; set pretrain.start_from, or another kind"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sources_exist(self) -> Recipe:

@@ -111,8 +111,10 @@ class Split(Section):
 class Tokenizer(Section):
     """The subword tokenizer, trained on the training rows of the corpus, or given."""
 
-    kind: Literal["bpe", "wordpiece", "unigram", "file"] = Field(
-        "bpe", description="bpe works on bytes and knows every character; file is a ready tokenizer.json"
+    kind: Literal["bpe", "wordpiece", "unigram", "file", "start"] = Field(
+        "bpe",
+        description="bpe works on bytes and knows every character; file is a ready tokenizer.json; start, the default "
+        "with pretrain.start_from, is the one of that backbone",
     )
     path: str | None = Field(None, description="of the kind file: a tokenizer.json")
     vocabulary_size: Annotated[int, Field(ge=300, le=1_000_000)] = Field(8192, description="most tokens it may have")

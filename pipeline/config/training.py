@@ -84,8 +84,12 @@ class Pretrain(Optimization):
     )
     span_length: Annotated[float, Field(ge=1)] = Field(3.0, description="mean tokens of a corrupted span")
     start_from: str | None = Field(
-        None, description="folder of an earlier `pretrain` artifact whose weights and vocabulary are trained further"
+        None,
+        description="a backbone to begin with, with its tokenizer: run:RUN_ID or pretrain/FINGERPRINT of this "
+        "workspace, a folder of such an artifact, or a KerasHub preset: hub://NAME, hf://USER/REPO, kaggle://..., or "
+        "its folder",
     )
+    train: bool = Field(True, description="false: the backbone of start_from is taken as it is, as a preset always is")
     resume_stable: bool = Field(
         False, description="with start_from: go on where its warmup_stable_decay began to decay, optimizer included"
     )
@@ -95,6 +99,17 @@ class Pretrain(Optimization):
         description="robust deviations above the recent losses from which a spike is rolled back and its data skipped; "
         "null: never",
     )
+
+    @model_validator(mode="after")
+    def _something_is_taken(self) -> Pretrain:
+        if not self.train and self.start_from is None:
+            raise ValueError(
+                "train is false, and start_from names no backbone that could be taken as it is; set start_from, or to "
+                "fine-tune fresh weights set tasks.<task>.finetune.initialize to scratch and steps to 1"
+            )
+        if not self.train and self.resume_stable:
+            raise ValueError("train is false, and resume_stable trains further; remove one of them")
+        return self
 
     @model_validator(mode="after")
     def _stable_has_a_start(self) -> Pretrain:

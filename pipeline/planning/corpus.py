@@ -78,6 +78,12 @@ def vocabulary_of(recipe: Recipe) -> tuple[int, str]:
         from pipeline.data.tokens.tokenizer import make_tokenizer
 
         return int(make_tokenizer([], config).get_vocab_size()), f"vocabulary of {config.path}"
+    if config.kind == "start":
+        tokenizer = Path(recipe.pretrain.start_from or "") / "tokenizer.json"
+        if tokenizer.is_file():
+            return _tokens_of(tokenizer), f"vocabulary of {tokenizer}"
+        known = f"vocabulary of {config.vocabulary_size:,} tokens, not knowing that of {recipe.pretrain.start_from}"
+        return config.vocabulary_size, known
     key = "preprocess.tokenizer.vocabulary_size"
     return config.vocabulary_size, f"vocabulary of {config.vocabulary_size:,} tokens, the most that {key} allows"
 

@@ -16,6 +16,7 @@ from pipeline.planning.devices import Cluster
 from pipeline.planning.search import Option, evaluate, search
 from pipeline.planning.timing import EFFICIENCY, LINK_EFFICIENCY, SHORT
 from pipeline.planning.workload import Workload, workload_of
+from pipeline.presets.folder import is_address
 from pipeline.store.files import human_bytes
 
 
@@ -132,6 +133,11 @@ def make_plan(recipe: Recipe, cluster: Cluster, wishes: Wishes, corpus: Corpus |
     Raises:
         RecipeError: the mesh does not fit the devices, the model or the batch.
     """
+    if not recipe.pretrain.train or is_address(recipe.pretrain.start_from or ""):
+        raise RecipeError(
+            f"nothing is pretrained: the backbone {recipe.pretrain.start_from} is taken as it is; a plan is of a "
+            "pretraining"
+        )
     if wishes.gather not in GATHERS:
         raise RecipeError(f"runtime.fsdp_gather is {wishes.gather!r}; expected one of {', '.join(GATHERS)}")
     device = cluster.device

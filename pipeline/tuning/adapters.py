@@ -12,8 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from models.lora import add_adapters
-from models.projection import Projection
+from models.lora import adapted, add_adapters
 from pipeline.config import Lora
 from pipeline.errors import TradewindError
 
@@ -64,10 +63,9 @@ def load_adapters(model: keras.Model, backbone: keras.Model, folder: Path) -> No
 
 def _trained(model: keras.Model) -> dict[str, keras.Variable]:
     """Return the trainable variables by name; an adapter's own path does not say beside which kernel it lies."""
-    adapted = [layer for layer in model._flatten_layers() if isinstance(layer, Projection) and layer.lora_enabled]
     named = {
         f"{layer._kernel.path.removesuffix('kernel')}{variable.name}": variable
-        for layer in adapted
+        for layer in adapted(model)
         for variable in (layer.lora_kernel_a, layer.lora_kernel_b)
     }
     known = {id(variable) for variable in named.values()}

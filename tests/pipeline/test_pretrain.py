@@ -1,6 +1,8 @@
 import json
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,7 +138,7 @@ def test_a_training_extended_from_its_stable_phase_is_the_longer_training(tokens
     long, short, more = tmp_path / "long", tmp_path / "short", tmp_path / "more"
     pretrain(extended(40), tokens, long, Watcher())
     pretrain(extended(24), tokens, short, Watcher())
-    result = pretrain(extended(40, start_from=str(short), resume_stable=True), tokens, more, Watcher())
+    result = pretrain(extended(40, start_from=str(short), resume_stable=True), tokens, more, Watcher(), short)
     assert result.resumed_at == 18
     # Not bit for bit: the number of updates is a constant of the compiled program, which rounds by it.
     pairs = zip(load_encoder(more, 0).get_weights(), load_encoder(long, 0).get_weights(), strict=True)
@@ -150,18 +152,31 @@ def test_an_earlier_backbone_is_trained_further(pretrained, tokens, tmp_path) ->
     out, result, _ = pretrained
     recipe = make_recipe(pretrain={"steps": 10, "start_from": str(out), "warmup_fraction": 0.2})
     assert recipe.preprocess.tokenizer.path is None  # the recipe names a tokenizer of its own
-    further = pretrain(view(recipe, "pretrain"), tokens, tmp_path, Watcher())
+    further = pretrain(view(recipe, "pretrain"), tokens, tmp_path, Watcher(), out)
     assert read_log(tmp_path)[0]["loss"] < read_log(out)[0]["loss"] - 0.7
     assert further.validation_loss < result.validation_loss + 0.3
     other = make_recipe(model={"num_layers": 2}, pretrain={"start_from": str(out)})
     with pytest.raises(RecipeError, match=r"another architecture than this recipe's model: num_layers 1 -> 2; set"):
-        pretrain(view(other, "pretrain"), tokens, tmp_path / "other", Watcher())
-    nowhere = make_recipe(pretrain={"start_from": str(tmp_path / "nowhere")})
-    with pytest.raises(RecipeError, match=r"where there is no backbone.json; give the folder of an artifact"):
-        pretrain(view(nowhere, "pretrain"), tokens, tmp_path / "other", Watcher())
+        pretrain(view(other, "pretrain"), tokens, tmp_path / "other", Watcher(), out)
     stable = extended(40, start_from=str(out), resume_stable=True)
     with pytest.raises(RecipeError, match=r"has no stable/; give the artifact of a pretraining with schedule"):
-        pretrain(stable, tokens, tmp_path / "other", Watcher())
+        pretrain(stable, tokens, tmp_path / "other", Watcher(), out)
+
+
+def test_an_earlier_backbone_is_taken_as_it_is_unless_its_tokenizer_is_another(pretrained, tokens, tmp_path) -> None:
+    out, _, _ = pretrained
+    recipe = view(make_recipe(pretrain={"start_from": str(out), "train": False}), "pretrain")
+    result = pretrain(recipe, tokens, tmp_path / "taken", Watcher(), out)
+    assert (result.steps, result.loss, result.tokens_per_second) == (0, None, None)
+    pairs = zip(load_encoder(tmp_path / "taken", 0).get_weights(), load_encoder(out, 0).get_weights(), strict=True)
+    for actual, expected in pairs:
+        np.testing.assert_array_equal(actual, expected)
+    other = Path(shutil.copytree(out, tmp_path / "other"))
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer | {"normalizer": None}))
+    with pytest.raises(RecipeError, match=r"300 tokens, 0 of them with another number .* remove preprocess.tokenizer"):
+        pretrain(recipe, tokens, tmp_path / "refused", Watcher(), other)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_averaged_weights_are_what_is_judged_and_saved(pretrained, tokens, tmp_path) -> None:

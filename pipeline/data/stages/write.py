@@ -39,12 +39,13 @@ from pipeline.data.tokens.words import WordEncoder
 PART = ("row_id", "text", "text_pair", "label", "group")
 
 
-def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
+def write(config: Preprocess, seed: int, segments: int, plan: Plan, block: Block) -> None:
     """Write the shards and parts of a block, whose rows' fates `deal` and `sift` have saved as `corpus` and `tasks`.
 
     Args:
         config: Preprocess. Its `sequence_length` and `rows_per_shard`.
         seed: int. Of the order in which documents are packed.
+        segments: int. Most texts of a task in a row.
         plan: Plan. The folders.
         block: Block. What to work on.
     """
@@ -67,8 +68,6 @@ def write(config: Preprocess, seed: int, plan: Plan, block: Block) -> None:
         pieces = cut(documents.of_corpus(rows), config.sequence_length)
         written["corpus"][SPLITS[split]] = packing.write(pieces, plan.out / "corpus" / SPLITS[split])
         written["corpus_bytes"][SPLITS[split]] = documents.text_bytes(rows)
-    # A cap on segments keeps the classifier's pooling matrix small when texts are very short.
-    segments = max(1, config.sequence_length // 4)
     for (name, data), fates in zip(plan.tasks.items(), tasks, strict=True):
         if data.source != block.source:
             continue

@@ -30,6 +30,8 @@ def make_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     Raises:
         RecipeError: the given file is missing or no tokenizer, or too few texts for a vocabulary.
     """
+    if config.kind == "start":
+        raise ValueError("the kind start is no tokenizer to make; it is read from the backbone that is started from")
     if config.kind == "file":
         return _open_given(Path(config.path or ""))
     train = {"bpe": _train_bpe, "wordpiece": _train_wordpiece, "unigram": _train_unigram}[config.kind]
@@ -39,6 +41,23 @@ def make_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
 def load_tokenizer(path: Path) -> Tokenizer:
     """Return the tokenizer of a `tokenizer.json` that this module has made."""
     return _as_plain_text(Tokenizer.from_file(str(path)))
+
+
+def require_same_tokenizer(tokenizer: Tokenizer, start: Path) -> None:
+    """Raise unless a tokenizer is that of the backbone in a folder, to which its ids are words of its own.
+
+    Raises:
+        RecipeError: it is another one.
+    """
+    theirs = load_tokenizer(start / "tokenizer.json")
+    if tokenizer.to_str() != theirs.to_str():
+        ours, known = tokenizer.get_vocab(), theirs.get_vocab()
+        differing = sum(known.get(token) != number for token, number in ours.items())
+        raise RecipeError(
+            f"the tokenizer of this recipe ({len(ours)} tokens, {differing} of them with another number or none there) "
+            f"is not that of the backbone which pretrain.start_from names ({len(known)} tokens, {start}); remove "
+            "preprocess.tokenizer, so that the backbone's own is taken"
+        )
 
 
 def _train_bpe(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:

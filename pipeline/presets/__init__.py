@@ -1,0 +1,1 @@
+"""KerasHub presets as backbones: found, fetched, their tokenizers converted and proven, and loaded."""
