@@ -53,9 +53,7 @@ def make_recipe(architecture: str = "encoder_decoder", **sections: Any) -> Recip
             "tokenizer": {"vocabulary_size": 330},
             "sequence_length": 48,
         },
-        # A decoder needs one layer to find its place in the source, and another to read it.
-        "model": {"architecture": architecture, "num_layers": 2 if architecture == "decoder" else 1}
-        | {"hidden_dim": 48, "num_heads": 2},
+        "model": {"architecture": architecture, "num_layers": 1, "hidden_dim": 48, "num_heads": 2},
         "pretrain": {"steps": 4, "global_batch_size": 8},
         "tasks": {"translate": task | sections},
         "runtime": {"backend": "jax", "precision": "float32", "tracking": []},
