@@ -105,8 +105,8 @@ def _check(recipe: Recipe, folder: Path) -> None:
         for name, task in recipe.tasks.items():
             if task.data.kind == "generation":
                 raise RecipeError(
-                    f"tasks.{name}.data.kind is generation, and the preset of pretrain.start_from does not write; train "
-                    "a decoder or an encoder_decoder of ours for it"
+                    f"tasks.{name}.data.kind is generation, and the preset of pretrain.start_from does not write; "
+                    "train a decoder or an encoder_decoder of ours for it"
                 )
             if task.gate.scratch != "off":
                 raise RecipeError(
