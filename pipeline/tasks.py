@@ -235,8 +235,8 @@ class TaggingTask(LabelledTask):
 class QuestionAnsweringTask(LabelledTask):
     """A stretch of each text, or none of it; what is learned from are the windows of the texts."""
 
-    def __init__(self, tokens: Path, name: str) -> None:
-        super().__init__(tokens, name)
+    def __init__(self, tokens: Path, name: str, architecture: str = "encoder") -> None:
+        super().__init__(tokens, name, architecture)
         self.windows = {split: self._windows(split) for split in self.splits}
 
     def batches(self, split: str, shape: BatchShape, seed: int) -> AnswerBatches:

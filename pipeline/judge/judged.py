@@ -16,6 +16,7 @@ CONFUSION_CLASSES = 30
 WORST_CLASSES = 30
 CONFUSED_PAIRS = 8
 SCATTERED = 600
+FURTHER = ("perplexity",)
 
 
 def folders_of(artifacts: Artifacts, name: str) -> dict[str, Path]:
@@ -45,6 +46,7 @@ def verdict(run: Values, artifacts: Artifacts, name: str) -> Values:
         "kind": kind_of(run, name),
         "models": list(metrics),
         "scores": scores(metrics, gate),
+        "further": further(metrics),
         "versions": versions(run, name),
     }
 
@@ -178,6 +180,15 @@ def _drawn(cells: Sequence[Values], metric: str) -> list[Whisker | None]:
     values, intervals = [cell["value"] for cell in known], [cell["interval"] for cell in known]
     drawn = iter(whiskers(values, intervals, smaller_is_better=metric in SMALLER_IS_BETTER))
     return [None if cell["value"] is None else next(drawn) for cell in cells]
+
+
+def further(metrics: Mapping[str, Values]) -> dict[str, dict[str, float | None]]:
+    """Return the metrics without interval: metric -> model -> value."""
+    return {
+        name: {model: values.get(name) for model, values in metrics.items()}
+        for name in FURTHER
+        if any(name in values for values in metrics.values())
+    }
 
 
 def wrong(answers: Values) -> int | None:
