@@ -19,7 +19,7 @@ from pipeline.progress import SilentProgress
 from pipeline.recipes import load_recipe
 from pipeline.steps import GRAPH
 
-ALWAYS = [name for name, step in GRAPH.items() if not step.asked_by]
+ALWAYS = [name for name, step in GRAPH.items() if not (step.asked_by or step.part_of)]
 NODES = {*ALWAYS[:4], *(f"{step}[kind]" for step in ALWAYS[4:])}
 
 

@@ -101,7 +101,7 @@ def test_a_tokenizer_of_texts_to_be_written_keeps_their_case() -> None:
     values["preprocess"] = {}
     values["pretrain"] = {"start_from": "earlier"}
     kept = Recipe.model_validate(values).preprocess.tokenizer
-    assert (kept.kind, kept.path) == ("file", "earlier/tokenizer.json")
+    assert (kept.kind, kept.path) == ("start", None)
 
 
 def test_a_classification_recipe_reads_what_it_read() -> None:

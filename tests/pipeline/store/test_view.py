@@ -77,6 +77,7 @@ def test_values_are_the_reads_as_plain_json(recipe: Recipe) -> None:
             "label": "chapter",
             "where": {},
             "labels": None,
+            "long_texts": "truncate",
             "prompt": None,
         },
         "tasks.billable.data": {
@@ -86,6 +87,7 @@ def test_values_are_the_reads_as_plain_json(recipe: Recipe) -> None:
             "label": "billable",
             "where": {},
             "labels": None,
+            "long_texts": "truncate",
             "prompt": None,
         },
         "tasks.chapter.gate": recipe.tasks["chapter"].gate.model_dump(mode="json"),
