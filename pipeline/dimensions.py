@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.cost import parameters
 from models.horizon import Horizon, derive_horizon
 from models.size import Dimensions, derive_dimensions
 from pipeline.config import Model, Recipe
-from pipeline.data.tokens.shards import ShardedRows
 from pipeline.errors import RecipeError
+
+if TYPE_CHECKING:
+    from pipeline.data.tokens.shards import ShardedRows
 
 
 def dimensions_of(model: Model) -> Dimensions:
