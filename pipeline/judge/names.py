@@ -88,4 +88,4 @@ def opponent(model: str, kind: str | None = None) -> str:
 def spoken(metric: str, *, start: bool = True) -> str:
     """Return `macro_f1` as `Macro-F1` (or `macro-F1` within a sentence)."""
     words = SPOKEN.get(metric) or metric.replace("_", "-").replace("f1", "F1")
-    return words[0].upper() + words[1:] if start else words
+    return words[0].upper() + words[1:] if start and words != "chrF" else words  # a name is written as it is
