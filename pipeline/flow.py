@@ -142,6 +142,8 @@ class Flow(Nodes):
                 return self._make_trial(task, trial, node, display, end)
             if self.searched(name, task):
                 return self._search(task, node, display)
+            if name == "preprocess":
+                self._check_slices()
             if name == "gate":
                 assert task is not None
                 self._judge_champion(task, display)
@@ -235,6 +237,17 @@ class Flow(Nodes):
             return search(self.trials(task), out)
 
         return self._execute(step, task, self._inputs(step, task), node, display, work=keep)
+
+    def _check_slices(self) -> None:
+        """Raise SourceError when a column that slices go by is not there: better known now than after training."""
+        tasks = {name: task for name, task in self.recipe.tasks.items() if task.evaluate.slices}
+        if not tasks:
+            return
+        from pipeline.judge.slices import require_columns
+
+        rows = self._made("validate", None).path
+        for task in tasks.values():
+            require_columns(rows, task.data.source, task.evaluate.slices)
 
     def _judge_champion(self, task: str, display: Display) -> None:
         """Let the champion answer the same test rows as the candidate, whatever data it was trained on."""

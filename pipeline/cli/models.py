@@ -130,7 +130,7 @@ def _registry() -> Registry:
 def _find(registry: Registry, model: str) -> Version:
     from pipeline.predict import find_model
 
-    return find_model(registry, model)
+    return find_model(registry, model, "tradewind models")
 
 
 def _read(version: Version, file: str) -> dict[str, Any]:

@@ -47,10 +47,11 @@ def monitor(
     from pipeline.predict import find_model
 
     settings = Settings()
-    version = find_model(Registry.for_workspace(settings), model)
+    version = find_model(Registry.for_workspace(settings), model, "tradewind monitor")
     found = monitoring.monitor(
         version.bundle,
         version.name,
+        version.version,
         log or settings.workspace / "served" / version.name,
         moment(since) if since else None,
         out or settings.workspace / "reports" / "monitor" / version.name,

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
 from pipeline.config.finetuning import Finetune, Lora
-from pipeline.config.generation import Decode, check_prompt, check_writer
+from pipeline.config.generation import Decode, check_prompt, check_writer, names_in
 from pipeline.config.judging import Evaluate, Gate
 from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
 from pipeline.config.running import Airflow, Mesh, Publish, Ray, Runtime
@@ -244,9 +244,15 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _questions_are_read(self) -> Recipe:
         for name, task in self.tasks.items():
+            alone = getattr(self.data.sources[task.data.source], "text_pair", None) is None
+            if alone and task.data.prompt and "text_pair" in names_in(task.data.prompt):
+                raise ValueError(
+                    f"tasks.{name}.data.prompt has {{text_pair}}, and data.sources.{task.data.source} has no second "
+                    f"text; name its column with data.sources.{task.data.source}.text_pair, or leave it out"
+                )
             if task.data.kind != "question_answering":
                 continue
-            if getattr(self.data.sources[task.data.source], "text_pair", None) is None:
+            if alone:
                 raise ValueError(
                     f"tasks.{name}.data.kind is question_answering, which needs a question beside each text; name its "
                     f"column with data.sources.{task.data.source}.text_pair"
@@ -292,6 +298,10 @@ class Recipe(Section):
             raise ValueError(
                 f"publish.registered_model is {pattern!r}; it may hold {{recipe}} and {{task}}, nothing else in braces"
             ) from error
+        if odd := sorted(name for name in names if set(name) & set("/:@") or not name.strip() or name in (".", "..")):
+            raise ValueError(
+                f"publish.registered_model is {pattern!r}, which names a model {odd[0]!r}; a name has no / : @ in it"
+            )
         if len(names) < len(self.tasks):
             raise ValueError(
                 f"publish.registered_model is {pattern!r}, one name for {len(self.tasks)} tasks, which would replace "

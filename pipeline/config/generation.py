@@ -54,6 +54,11 @@ class Decode(Section):
         return self
 
 
+def names_in(prompt: str) -> set[str]:
+    """Return what a sound prompt names in braces."""
+    return {name for _, name, _, _ in Formatter().parse(prompt) if name is not None}
+
+
 def check_prompt(prompt: str) -> None:
     """Raise ValueError unless a prompt holds {text}, and in braces nothing else but {text_pair}."""
     expected = "expected one such as 'Translate to German: {text}'; braces that are meant are written twice"

@@ -57,6 +57,7 @@ class FilesSource(Columns):
         "between sentences, with the columns `text`, `column_2` and so on, and `tags` for the last",
     )
     encoding: str = Field("auto", description="such as latin-1; `auto` is UTF-8, or UTF-16 that begins with its mark")
+    delimiter: str = Field(",", pattern=r'^[^"\r\n]$', description="of csv: what stands between columns, such as `;`")
     header: list[str] | None = Field(
         None, description="names of the columns of a csv or tsv file whose first line is a row already"
     )
@@ -93,9 +94,9 @@ class FilesSource(Columns):
         return self
 
     def _require_fitting_keys(self) -> None:
-        readers = {"header": ("csv", "tsv"), "pattern": ("text",), "aligned": ("text",)}
+        readers = {"header": ("csv", "tsv"), "pattern": ("text",), "aligned": ("text",), "delimiter": ("csv",)}
         for key, formats in readers.items():
-            if getattr(self, key) and self.format not in ("auto", *formats):
+            if getattr(self, key) not in (None, {}, ",") and self.format not in ("auto", *formats):
                 raise ValueError(f"{key} is of the format {' or '.join(formats)}, and format is {self.format}")
         if self.aligned and (self.document != "line" or self.pattern):
             raise ValueError("aligned needs a line for each row: document: line, and no pattern")

@@ -37,13 +37,7 @@ def with_columns(rows: pd.DataFrame, validated: Path, source: str, columns: list
     """
     if not columns:
         return rows
-    files = row_files(validated / "rows", source)
-    known = row_columns(files)
-    if missing := [column for column in columns if column not in known]:
-        raise SourceError(
-            f"evaluate.slices names the column {missing[0]!r}, which source {source!r} does not have; it has "
-            f"{', '.join(map(repr, known))}: correct the name"
-        )
+    files = require_columns(validated, source, columns)
     wanted = set(rows["row_id"])
     parts = []
     for file in files:
@@ -51,6 +45,18 @@ def with_columns(rows: pd.DataFrame, validated: Path, source: str, columns: list
         parts.append(table[table["row_id"].isin(wanted)])
     found = pd.concat(parts).set_index("row_id").reindex(rows["row_id"])
     return rows.assign(**{column: found[column].to_numpy() for column in columns if column not in rows})
+
+
+def require_columns(validated: Path, source: str, columns: list[str]) -> list[Path]:
+    """Return the files of a source's rows. Raises SourceError: they lack one of the columns."""
+    files = row_files(validated / "rows", source)
+    known = row_columns(files)
+    if missing := [column for column in columns if column not in known]:
+        raise SourceError(
+            f"evaluate.slices names the column {missing[0]!r}, which source {source!r} does not have; it has "
+            f"{', '.join(map(repr, known))}: correct the name"
+        )
+    return files
 
 
 def with_slices(kind: str, rows: pd.DataFrame, train: pd.DataFrame, config: Evaluate) -> pd.DataFrame:

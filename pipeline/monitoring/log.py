@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import random
 import threading
 import time
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,7 +48,7 @@ class AnswerLog:
         share: float. Of the rows that are kept, by chance.
         redact: Sequence of str. Kinds of personal data to replace, as in `preprocess.clean.redact`.
         rows: int. A file is written when so many rows wait,
-        seconds: float. or when the oldest has waited for so long; and by `flush`.
+        seconds: float. or when the oldest has waited for so long: looked at by `add` and `write_due`; and by `flush`.
 
     Attributes:
         lost: int. Rows that could not be written: answering goes on when a disk is full.
@@ -72,7 +72,6 @@ class AnswerLog:
         self.lost = 0
         self._waiting: list[dict[str, Any]] = []
         self._since = 0.0
-        self._number = 0
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -102,6 +101,12 @@ class AnswerLog:
             if self._waiting and due:
                 self._empty()
 
+    def write_due(self) -> None:
+        """Write what waits, if the oldest has waited long enough."""
+        with self._lock:
+            if self._waiting and time.monotonic() - self._since >= self.seconds:
+                self._empty()
+
     def flush(self) -> None:
         """Write what waits."""
         with self._lock:
@@ -123,8 +128,7 @@ class AnswerLog:
         for column in ("text", "text_pair", "answer") if self.clean.redact else ():
             place = table.schema.get_field_index(column)
             table = table.set_column(place, SCHEMA.field(column), clean(table[column].combine_chunks(), self.clean)[0])
-        self._number += 1
-        name = f"answers-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{self._number:05d}.parquet"
+        name = f"answers-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid4().hex[:8]}.parquet"
         partial = self.folder / f".{name}.partial"
         pq.write_table(table, partial, compression="zstd")
         partial.rename(self.folder / name)

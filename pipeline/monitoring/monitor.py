@@ -49,21 +49,22 @@ class Monitored:
         return [metric for metric in self.metrics if not metric.passed]
 
 
-def monitor(bundle: Path, model: str, log: Path, since: datetime | None, out: Path) -> Monitored:
-    """Compare the logged answers of a model with the reference that was published with it.
+def monitor(bundle: Path, model: str, version: str, log: Path, since: datetime | None, out: Path) -> Monitored:
+    """Compare the logged answers of a version with the reference that was published with it.
 
     Texts are compared with the rows it was trained on, its answers with those it gave to the test rows where these are
     known, and with the training labels otherwise: a model that prefers a class does so without any drift.
 
     Args:
         bundle: Path. Of the published version; its recipe's `data.drift` has the limits.
-        model: str. Name in the registry; rows of other models in the log are left out.
+        model: str. Name in the registry.
+        version: str. Of the model; rows of others in the log are left out.
         log: Path. Folder of the Parquet files of `AnswerLog`.
         since: datetime or None. Older answers are left out.
         out: Path. Receives monitor.json and monitor.html.
 
     Raises:
-        SourceError: the log is missing, is not one, or holds no answer of this model since then.
+        SourceError: the log is missing, is not one, or holds no answer of this version since then.
         DriftError: too few texts to compare, or the reference is missing or damaged.
     """
     card = json.loads((bundle / "bundle.json").read_text("utf-8"))
@@ -71,7 +72,7 @@ def monitor(bundle: Path, model: str, log: Path, since: datetime | None, out: Pa
     recipe = yaml.safe_load((bundle / "recipe.yaml").read_text("utf-8"))
     limits = Drift.model_validate(recipe["data"].get("drift", {}))
     task = card["task"]
-    rows = read_log(log, model, since)
+    rows = read_log(log, model, version, since)
     before, now = load(bundle / "reference", task), _reference(card["kind"], rows)
     require_enough(task, "the log has", now, REMEDY)
     require_enough(task, "the champion's rows have", before, REMEDY)
@@ -88,12 +89,13 @@ def monitor(bundle: Path, model: str, log: Path, since: datetime | None, out: Pa
     return Monitored(len(rows), found, out / PAGE)
 
 
-def read_log(folder: Path, model: str, since: datetime | None) -> pa.Table:
-    """Return the logged rows of a model. Raises SourceError: there are none."""
+def read_log(folder: Path, model: str, version: str, since: datetime | None) -> pa.Table:
+    """Return the logged rows of a version. Raises SourceError: there are none."""
     files = sorted(folder.glob("*.parquet"))
     if not files:
         raise SourceError(
-            f"there is no log in {folder}; expected answers-*.parquet as `tradewind serve --log-answers` writes them"
+            f"there is no log in {folder}; expected answers-*.parquet as `tradewind serve --log-answers 1` writes "
+            "them, each minute and when it stops"
         )
     try:
         table = ds.dataset([str(file) for file in files], schema=SCHEMA, format="parquet").to_table()
@@ -102,15 +104,19 @@ def read_log(folder: Path, model: str, since: datetime | None) -> pa.Table:
             f"the log in {folder} cannot be read ({error}); expected Parquet files with the columns "
             f"{', '.join(SCHEMA.names)}. Remove the file that is none"
         ) from error
-    wanted = pc.equal(table["model"], model)
+    wanted = pc.and_(pc.equal(table["model"], model), pc.equal(table["version"], version))
     if since is not None:
         wanted = pc.and_(wanted, pc.greater_equal(table["time"], pa.scalar(since, SCHEMA.field("time").type)))
     found = table.filter(wanted)
     if not len(found):
-        models = ", ".join(sorted(set(table["model"].to_pylist()))) or "nobody"
+        others = {
+            f"{one}:{number}"
+            for one, number in zip(*table.select(["model", "version"]).to_pydict().values(), strict=True)
+        }
+        moment = f" since {since:%Y-%m-%d %H:%M} UTC" if since else ""
         raise SourceError(
-            f"the log in {folder} has no answer of {model!r}{f' since {since:%Y-%m-%d %H:%M} UTC' if since else ''}; "
-            f"it has {len(table)} of {models}"
+            f"the log in {folder} has no answer of {model}:{version}{moment}; it has {len(table)} of "
+            f"{', '.join(sorted(others)) or 'nobody'}"
         )
     return found
 

@@ -81,12 +81,17 @@ class Service:
     @asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
         """Answer batches and follow the alias while the application runs."""
-        tasks = [asyncio.create_task(self.batcher.run()), asyncio.create_task(self.watcher.run())]
+        tasks = [asyncio.create_task(each) for each in (self.batcher.run(), self.watcher.run(), self._write_log())]
         yield
         for task in tasks:
             task.cancel()
         if self.log:
             self.log.flush()
+
+    async def _write_log(self) -> None:
+        while self.log:
+            await asyncio.sleep(self.log.seconds / 4)
+            await asyncio.to_thread(self.log.write_due)
 
     def keep(self, version: str, question: Question, said: list[dict[str, Any]]) -> BackgroundTask | None:
         """Return what logs an answer once it has been sent."""

@@ -57,6 +57,14 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path / "workspace"
 
 
+def test_a_column_to_slice_by_that_is_not_there_is_told_before_training(tiny_recipe, workspace):
+    recipe = load_recipe(tiny_recipe, ["tasks.kind.evaluate.slices=[language]"])
+    flow = Flow.create(recipe, tiny_recipe, Settings(workspace=workspace))
+    flow.step("validate", None, RecordingDisplay())
+    with pytest.raises(SourceError, match=r"evaluate\.slices names the column 'language'"):
+        flow.step("preprocess", None, RecordingDisplay())
+
+
 @pytest.mark.slow
 def test_a_second_run_keeps_everything_and_a_refused_candidate_leaves_the_champion(tiny_recipe, workspace):
     first, display, flow = run(tiny_recipe, workspace)

@@ -37,7 +37,9 @@ def conclude(survey: Survey) -> dict[str, Any]:
 
 def _judge_counts(survey: Survey, judge: Judge, figures: dict[str, Any]) -> None:
     name, checks, aside = survey.name, survey.checks, survey.rows - survey.kept
-    encoded = " (iconv -f LATIN1 -t UTF-8 turns Latin-1 into UTF-8)" if "not UTF-8" in survey.reasons else ""
+    encoded = (
+        f" (if the file is Latin-1: data.sources.{name}.encoding: latin-1)" if "not UTF-8" in survey.reasons else ""
+    )
     repair = f"repair {name}'s rows{encoded}"
     judge.add(
         "few rows quarantined", share(aside, survey.rows), told_share(aside, survey.rows, " rows"),

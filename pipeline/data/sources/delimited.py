@@ -18,17 +18,17 @@ from pipeline.errors import SourceError
 
 
 def read_delimited(
-    blocks: Iterator[Block], kind: str, address: str, header: list[str] | None = None
+    blocks: Iterator[Block], kind: str, address: str, header: list[str] | None = None, delimiter: str = ","
 ) -> Iterator[Batch]:
     """Yield the rows of a file of the format `kind` (csv, tsv); a row that cannot be read is a fault.
 
     The first batch has the header's columns even if the file has no rows. A `header` that is given means that the file
-    has none.
+    has none; the `delimiter` is that of csv.
 
     Raises:
         SourceError: the header cannot be used, or a quote is never closed.
     """
-    reader = _Reader(blocks, kind, address, header)
+    reader = _Reader(blocks, kind, address, header, delimiter)
     batch = reader.batch()
     while batch.numbers or not reader.batches:
         yield batch
@@ -77,12 +77,15 @@ class _Lines:
 class _Reader:
     """The state of a file between two batches."""
 
-    def __init__(self, blocks: Iterator[Block], kind: str, address: str, header: list[str] | None) -> None:
+    def __init__(
+        self, blocks: Iterator[Block], kind: str, address: str, header: list[str] | None, delimiter: str
+    ) -> None:
         self.address = address
         self.file = address.rpartition("/")[2]
         self.lines = _Lines(blocks)
         self.batches = 0
-        options: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {"strict": True}
+        plain = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+        options: dict[str, Any] = plain if kind == "tsv" else {"strict": True, "delimiter": delimiter}
         self.rows = csv.reader(iter(self.lines), **options)
         self.header = self._header() if header is None else _sound_header(f"{address}: header", header)
 
@@ -153,6 +156,12 @@ class _Reader:
         if names is None or self.lines.cut_at < math.inf:
             raise SourceError(f"{self.address}:1: the first line is no header; expected the column names")
         self.lines.go_on(self.rows.line_num + 1)
+        if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), None)):
+            fix = "format: tsv" if other == "\t" else f"delimiter: '{other}'"
+            raise SourceError(
+                f"{self.address}:1: the header is one column, {names[0]!r}; if {other!r} stands between columns, set "
+                f"{fix} in data.sources.SOURCE"
+            )
         return _sound_header(f"{self.address}:1", names)
 
 
@@ -163,7 +172,9 @@ def _sound_header(where: str, names: list[str]) -> list[str]:
     require_distinct(where, names, "give each column its own name")
     if what := next(filter(None, map(unsound, names)), None):
         remedy = (
-            "if it is UTF-16, it needs a byte order mark" if what.startswith("NUL") else "such as by iconv -f LATIN1"
+            "if it is UTF-16, it needs a byte order mark"
+            if what.startswith("NUL")
+            else "or name its encoding: data.sources.SOURCE.encoding: latin-1"
         )
         raise SourceError(f"{where}: the header is no text: {what}; save the file as UTF-8 ({remedy})")
     return names

@@ -112,7 +112,7 @@ def _batches(file: File, kind: str, source: FilesSource) -> Generator[Batch]:
         elif kind == "text":
             yield from read_text(lines, source.document, source.text, file.address, source.pattern)
         else:
-            yield from read_delimited(lines, kind, file.address, source.header)
+            yield from read_delimited(lines, kind, file.address, source.header, source.delimiter)
 
 
 def _aligned(file: File, lines: Iterator[Block], source: FilesSource) -> Iterator[Batch]:

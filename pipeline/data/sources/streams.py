@@ -24,7 +24,7 @@ LONGEST = 32 * 2**20
 BEGINNING = 1000
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
-BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError, UnicodeDecodeError)
+BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError)
 
 
 class Block(NamedTuple):
@@ -57,6 +57,11 @@ def blocks(stream: io.BufferedReader, address: str, encoding: str = "auto") -> I
     while True:
         try:
             chunk = next(chunks, b"")
+        except UnicodeDecodeError as error:
+            raise SourceError(
+                f"{address}:{number}: from this line on the file is not {encoding} ({error}); set "
+                "data.sources.SOURCE.encoding to what it is, such as latin-1 or utf-8; default: auto"
+            ) from error
         except BROKEN as error:
             raise SourceError(
                 f"{address}:{number}: the file breaks off or is damaged in this line ({error}); it was perhaps not "

@@ -9,12 +9,12 @@ or that one stands behind a separator as in tasks of other kinds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from string import Formatter
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.config.generation import names_in
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.ragged import Ragged, join
 
@@ -73,7 +73,7 @@ class SequenceEncoder:
     def _sources(self, texts: pa.Array, pairs: pa.Array | None) -> Ragged:
         if self.prompt is None:
             return self.encoder.encode(texts, pairs)
-        named = {name for _, name, _, _ in Formatter().parse(self.prompt)}
+        named = names_in(self.prompt)
         filled = fill(self.prompt, texts.to_pylist(), None if pairs is None else pairs.to_pylist())
         return self.encoder.encode(filled, None if "text_pair" in named else pairs)
 

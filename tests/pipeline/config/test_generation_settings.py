@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from translations import make_recipe
 
-from pipeline.config import Decode, Recipe
+from pipeline.config import Decode, Recipe, TaskData
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,8 @@ def test_a_prompt_that_cannot_be_filled_in_is_refused(prompt, message) -> None:
 
 def test_a_prompt_may_name_both_texts_and_hold_braces() -> None:
     prompt = "{{sum}} of {text} and {text_pair}"
-    assert make_recipe(data={"prompt": prompt}).tasks["translate"].data.prompt == prompt
+    data = {"source": "notes", "kind": "generation", "label": "target", "prompt": prompt}
+    assert TaskData.model_validate(data).prompt == prompt
 
 
 @pytest.mark.parametrize(
@@ -111,3 +112,21 @@ def test_a_classification_recipe_reads_what_it_read() -> None:
     assert recipe.tasks["kind"].data.prompt is None
     assert recipe.preprocess.tokenizer.lowercase
     assert re.search("generation", str(recipe)) is None
+
+
+def test_a_second_text_in_the_prompt_needs_a_second_text_in_the_source() -> None:
+    values = make_recipe().model_dump(mode="json", exclude_unset=True)
+    values["tasks"]["translate"]["data"]["prompt"] = "Of {text_pair}: {text}"
+    with pytest.raises(
+        ValidationError, match=r"has no second text; name its column with data\.sources\.notes\.text_pair"
+    ):
+        Recipe.model_validate(values)
+    values["data"]["sources"]["notes"]["text_pair"] = "other"
+    assert Recipe.model_validate(values).tasks["translate"].data.prompt == "Of {text_pair}: {text}"
+
+
+@pytest.mark.parametrize("name", ["x/{task}", "mood model: 1", "{task}@home", " "])
+def test_a_name_that_no_registry_takes_is_refused_at_once(name) -> None:
+    values = make_recipe().model_dump(mode="json", exclude_unset=True) | {"publish": {"registered_model": name}}
+    with pytest.raises(ValidationError, match="which names a model"):
+        Recipe.model_validate(values)

@@ -292,7 +292,7 @@ def test_answers_are_logged_once_sent_and_a_full_disk_stops_no_answer(hosted: Ho
         folder.rename(tmp_path / "kept")
         assert client.post("/predict", json={"texts": texts}).status_code == 200
     assert service.log.lost == 2
-    rows = read_log(tmp_path / "kept", "clinic-organ", None)
+    rows = read_log(tmp_path / "kept", "clinic-organ", "1", None)
     assert rows["text"].to_pylist() == [TEXTS[0], "mail to <EMAIL>"]
     assert json.loads(rows["answer"][0].as_py()) == said[0]
     assert rows["confidence"][0].as_py() == pytest.approx(said[0]["confidence"])

@@ -234,3 +234,25 @@ def test_any_content_reads_alike_wherever_it_is_cut(content, kind, chunk):
     if kind == "text":
         lines = re.split("\r\n|\r|\n", "text,label\n" + content)
         assert [row["text"] for row in whole] == [line for line in lines if line.strip()]
+
+
+def test_columns_between_semicolons(tmp_path):
+    path = write(tmp_path / "r.csv", 'text;label\n"a; b";1\n')
+    assert read(path, delimiter=";").iloc[0][["text", "label"]].tolist() == ["a; b", "1"]
+    with pytest.raises(SourceError, match=r"the header is one column, 'text;label'; .* set delimiter: ';'"):
+        read(path)
+    with pytest.raises(SourceError, match=r"set format: tsv"):
+        read(write(tmp_path / "t.csv", "text\tlabel\na\t1\n"))
+
+
+@pytest.mark.parametrize("keys", [{"delimiter": ";;"}, {"delimiter": '"'}, {"delimiter": ";", "format": "tsv"}])
+def test_a_delimiter_that_cannot_be(keys):
+    with pytest.raises(ValueError, match="delimiter"):
+        FilesSource(path="r.csv", **keys)
+
+
+def test_a_file_of_another_encoding_than_named_says_which_key_to_set(tmp_path):
+    path = write(tmp_path / "r.csv", "text\nschön\n".encode("latin-1"))
+    with pytest.raises(SourceError, match=r"the file is not utf-8 .* set data\.sources\.SOURCE\.encoding .* latin-1"):
+        read(path, encoding="utf-8")
+    assert read(path, encoding="latin-1")["text"].tolist() == ["schön"]
