@@ -35,7 +35,7 @@ def render(run: dict[str, Any], artifacts: dict[str, Path], out: Path) -> Path:
     parts: list[tuple[str, str, Callable[[], dict[str, Any]]]] = [
         ("Overview", "overview", lambda: sections.overview(run, artifacts)),
         ("Data", "data", lambda: sections.data(run, artifacts, out)),
-        ("Pretraining", "pretraining", lambda: sections.pretraining(artifacts)),
+        ("Pretraining", "pretraining", lambda: sections.pretraining(run, artifacts)),
     ]
     rendered = [(title, section(templates, title, name, collect)) for title, name, collect in parts]
     rendered += [(f"Task {task}", task_section(templates, run, artifacts, task)) for task in run["recipe"]["tasks"]]

@@ -57,12 +57,14 @@ def data(run: Values, artifacts: Artifacts, out: Path) -> Values:
     }
 
 
-def pretraining(artifacts: Artifacts) -> Values:
-    """Loss and throughput over steps, and how well the model knows the validation texts."""
+def pretraining(run: Values, artifacts: Artifacts) -> Values:
+    """Loss and throughput over steps, how well the model knows the validation texts, and where it started from."""
     folder = artifacts.get("pretrain")
     known = folder is not None and (folder / "manifest.json").exists()
     result = read(folder, "manifest.json")["result"] if known else {}
-    return {"log": training_log(folder), "language": result.get("language", {})}
+    start = run["recipe"].get("pretrain", {}).get("start_from")
+    taken = result.get("steps") == 0
+    return {"log": training_log(folder), "language": result.get("language", {}), "start_from": start, "taken": taken}
 
 
 def lineage(run: Values) -> Values:

@@ -162,6 +162,17 @@ def test_what_the_pretrained_model_knows_of_the_language_is_told(tmp_path, artif
     assert "masked perplexity 12.5. The model was shown what surrounds the tokens that it predicts" in text
 
 
+def test_where_a_backbone_comes_from_and_which_recipe_was_run_is_told(tmp_path, artifacts) -> None:
+    run = make_run() | {"trigger": "cli: mine/start.yaml"}
+    run["recipe"]["pretrain"]["start_from"] = "run:such-1"
+    (artifacts["pretrain"] / "manifest.json").write_text(json.dumps({"result": {"steps": 0}}))
+    text = Page(render(run, artifacts, tmp_path / "report")).text
+    assert "Nothing was pretrained: the backbone of run:such-1 is taken as it is." in text
+    assert "tradewind run mine/start.yaml" in text
+    (artifacts["pretrain"] / "manifest.json").write_text(json.dumps({"result": {"steps": 12}}))
+    assert "Trained further from run:such-1" in Page(render(run, artifacts, tmp_path / "report")).text
+
+
 def test_the_same_model_without_pretraining_stands_beside_the_others(tmp_path, artifacts) -> None:
     scratch = artifacts["scratch_evaluate[organ]"] = answer(tmp_path / "scratch", TRUTH, WORSE)
     recipe = make_recipe(thresholds={"accuracy": 0.8}, scratch="critical")
