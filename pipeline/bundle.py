@@ -196,7 +196,7 @@ class Bundle:
         if missing := [number for number, question in enumerate(questions, start=1) if not (question or "").strip()]:
             raise SourceError(
                 f"text {missing[0]} of {len(texts)} comes without a question, and the model answers questions about "
-                "texts; give the question as second text: tradewind predict TEXT --pair QUESTION"
+                "texts; give it as second text: --pair of tradewind predict, pairs over HTTP"
             )
         windows = ContextEncoder(self.encoder).windows(
             self.cleaned(texts), self.cleaned(questions), self.sequence_length

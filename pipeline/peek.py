@@ -42,8 +42,17 @@ class Row:
     padding: int
 
 
+def peek_rows(tokens: Path, seed: int, rows: int) -> list[Row]:
+    """Return the first rows of pretraining as they are; arguments as of `peek_corpus`."""
+    tokenizer, sharded = load_tokenizer(tokens / "tokenizer.json"), ShardedRows(tokens / "corpus" / "train")
+    packed: PackedRows = sharded.take(shuffled_rows(0, rows, len(sharded), seed))
+    nothing = np.zeros(packed.token_ids.shape, bool)
+    parts = zip(packed.token_ids, packed.token_ids, nothing, packed.segment_ids, strict=True)
+    return [_row(tokenizer, *each, labels=None) for each in parts]
+
+
 def peek_corpus(tokens: Path, mask_fraction: float, seed: int, rows: int) -> list[Row]:
-    """Return the first rows of pretraining, masked as in the first update.
+    """Return the first rows of an encoder's pretraining, masked as in the first update.
 
     Args:
         tokens: Path. The artifact of `preprocess`.

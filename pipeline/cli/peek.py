@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from pipeline.peek import Document, Row
 
 
+LEARNED = {
+    "decoder": "a decoder predicts each next token of these documents",
+    "encoder_decoder": "spans of these documents are taken out, anew in each update, and written by the decoder",
+}
+
+
 def peek(
     recipe: RecipeFile,
     task: Annotated[
@@ -31,12 +37,13 @@ def peek(
 ) -> None:
     """Show packed rows as the model will see them: texts, token pieces, masks, labels, padding.
 
-    Runs `validate` and `preprocess` first, unless they are done. A hidden token is shown with its target behind it.
+    Runs `validate` and `preprocess` first, unless they are done. A token that an encoder is to find is shown with its
+    target behind it; of other architectures the rows are shown whole.
 
     Example: tradewind data peek configs/icd10.yaml --task chapter
     """
     from pipeline.flow import Flow
-    from pipeline.peek import peek_corpus, peek_task
+    from pipeline.peek import peek_corpus, peek_rows, peek_task
     from pipeline.recipes import load_recipe
 
     display = open_display()
@@ -50,7 +57,11 @@ def peek(
         flow.step("validate", None, display)
         tokens = flow.step("preprocess", None, display).path
         flow.store.runs.finish(flow.run_id, "succeeded")
-    if task is None:
+    architecture = found.model.architecture
+    if task is None and architecture != "encoder":
+        shown = peek_rows(tokens, found.seed, rows)
+        typer.echo(LEARNED[architecture], err=True)
+    elif task is None:
         shown = peek_corpus(tokens, found.pretrain.mask_fraction, found.seed, rows)
     else:
         shown = peek_task(tokens, task, found.seed, rows)

@@ -7,7 +7,7 @@ from tiny_steps import KINDS, make_tokens
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.vocabulary import Vocabulary
-from pipeline.peek import peek_corpus, peek_task
+from pipeline.peek import peek_corpus, peek_rows, peek_task
 from pipeline.training.batches import BatchShape, MaskedBatches, shuffled_rows
 
 
@@ -35,6 +35,16 @@ def test_pretraining_rows_show_the_first_batch(tokens) -> None:
             pieces = [token.target or token.piece for token in document.tokens]
             assert pieces[0] == "[CLS]"
             assert "".join(pieces[1:]).replace("▁", " ").strip() == document.text
+
+
+def test_rows_of_other_architectures_are_shown_whole(tokens) -> None:
+    masked, whole = peek_corpus(tokens, 0.2, seed=5, rows=3), peek_rows(tokens, seed=5, rows=3)
+    assert [row.padding for row in whole] == [row.padding for row in masked]
+    for ours, theirs in zip(whole, masked, strict=True):
+        assert [document.text for document in ours.documents] == [document.text for document in theirs.documents]
+        pieces = [token.target or token.piece for document in theirs.documents for token in document.tokens]
+        assert [token.piece for document in ours.documents for token in document.tokens] == pieces
+        assert all(token.target is None for document in ours.documents for token in document.tokens)
 
 
 def test_the_rows_of_a_task_show_its_labels(tokens) -> None:

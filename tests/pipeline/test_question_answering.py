@@ -148,7 +148,7 @@ def test_places_are_those_of_the_cleaned_text_which_is_told(trained):
 def test_a_text_without_a_question_is_refused(trained):
     bundle = Bundle.load(trained[0])
     for questions in (None, ["what", " "]):
-        with pytest.raises(SourceError, match=r"without a question.*--pair QUESTION"):
+        with pytest.raises(SourceError, match=r"without a question.*--pair of tradewind predict, pairs over HTTP"):
             bundle.answer(["a text", "a text"], questions)
 
 
