@@ -7,12 +7,12 @@ A comparison that cannot be made is an error, never a pass. Only without a champ
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Drift, Recipe
-from pipeline.data.quality.drift.metrics import Metric, answer_metric, require_enough, text_metrics
+from pipeline.data.quality.drift.metrics import Metric, answer_metric, described, require_enough, text_metrics
 from pipeline.data.quality.drift.reference import Reference, load
 from pipeline.data.quality.pages.rendering import drift_page
 from pipeline.errors import ValidationFailed
@@ -88,16 +88,7 @@ def _breaches(compared: dict[str, tuple[Reference, Reference, list[Metric]]]) ->
 def _write(
     out: Path, compared: dict[str, tuple[Reference, Reference, list[Metric]]], without: list[str], settings: Drift
 ) -> None:
-    tasks = [
-        {
-            "task": task,
-            "rows": {"champion": before.rows, "now": now.rows},
-            "metrics": [asdict(metric) | {"passed": metric.passed} for metric in found],
-            "labels": {"champion": before.labels, "now": now.labels},
-            "lengths": {"champion": before.lengths, "now": now.lengths},
-        }
-        for task, (before, now, found) in compared.items()
-    ]
+    tasks = [described(task, *comparison) for task, comparison in compared.items()]
     values: dict[str, Any] = {"settings": settings.model_dump(), "tasks": tasks, "without_champion": without}
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
     (out / "drift.json").write_text(text + "\n", encoding="utf-8")

@@ -96,7 +96,8 @@ class FilesSource(Columns):
     def _require_fitting_keys(self) -> None:
         readers = {"header": ("csv", "tsv"), "pattern": ("text",), "aligned": ("text",), "delimiter": ("csv",)}
         for key, formats in readers.items():
-            if getattr(self, key) not in (None, {}, ",") and self.format not in ("auto", *formats):
+            default = type(self).model_fields[key].get_default(call_default_factory=True)
+            if getattr(self, key) != default and self.format not in ("auto", *formats):
                 raise ValueError(f"{key} is of the format {' or '.join(formats)}, and format is {self.format}")
         if self.aligned and (self.document != "line" or self.pattern):
             raise ValueError("aligned needs a line for each row: document: line, and no pattern")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 import yaml
 
 from pipeline.config import Drift
-from pipeline.data.quality.drift.metrics import Metric, answer_metric, require_enough, text_metrics
+from pipeline.data.quality.drift.metrics import Metric, answer_metric, described, require_enough, text_metrics
 from pipeline.data.quality.drift.reference import Reference, load, make_reference
 from pipeline.data.quality.figures.profile import Chunk, Labels, Profile
 from pipeline.data.quality.pages.rendering import drift_page
@@ -26,6 +26,9 @@ from pipeline.monitoring.log import SCHEMA
 from pipeline.store.files import write_whole
 
 REPORT, PAGE = "monitor.json", "monitor.html"
+SERVED = (
+    "How far the texts that were asked, and the answers, moved from those that the model was trained and tested on."
+)
 REMEDY = "Let the log grow, or take in more of it with an earlier --since"
 
 
@@ -85,7 +88,7 @@ def monitor(bundle: Path, model: str, version: str, log: Path, since: datetime |
         found.append(
             Metric("confidence_drop", drop, limits.max_confidence_drop, "data.drift.max_confidence_drop", meaning)
         )
-    _write(out, task, limits, before, now, found)
+    _write(out, task, limits, before, now, found, f"{model} version {version}")
     return Monitored(len(rows), found, out / PAGE)
 
 
@@ -164,15 +167,10 @@ def _confidence_drop(metrics: dict[str, Any], rows: pa.Table) -> float | None:
     return max(0.0, float(tested) - float(mean))
 
 
-def _write(out: Path, task: str, limits: Drift, before: Reference, now: Reference, found: Sequence[Metric]) -> None:
-    compared = {
-        "task": task,
-        "rows": {"champion": before.rows, "now": now.rows},
-        "metrics": [asdict(metric) | {"passed": metric.passed} for metric in found],
-        "labels": {"champion": before.labels, "now": now.labels},
-        "lengths": {"champion": before.lengths, "now": now.lengths},
-    }
-    values = {"settings": limits.model_dump(), "tasks": [compared], "without_champion": []}
+def _write(
+    out: Path, task: str, limits: Drift, before: Reference, now: Reference, found: Sequence[Metric], title: str
+) -> None:
+    values = {"settings": limits.model_dump(), "tasks": [described(task, before, now, found)], "without_champion": []}
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / REPORT, json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_whole(out / PAGE, drift_page(values))
+    write_whole(out / PAGE, drift_page(values, title, SERVED))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -59,8 +60,6 @@ def whoami() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have a number and no name
-        import os
-
         return f"user {os.getuid()}"
 
 

@@ -102,7 +102,9 @@ def test_report_says_what_moved(bundle: Path, tmp_path: Path) -> None:
     written = json.loads((tmp_path / "out" / "monitor.json").read_text())["tasks"][0]
     assert written["rows"] == {"champion": 400, "now": 400}
     assert [metric["name"] for metric in written["metrics"] if not metric["passed"]] == ["answer_shift"]
-    assert "answer shift" in found.page.read_text()
+    page = found.page.read_text()
+    assert "<h1>m version 1</h1>" in page
+    assert "answer shift" in page
 
 
 def test_too_few_answers_are_an_error_not_a_pass(bundle: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipeline.config import Drift
 from pipeline.data.quality.drift import shift
@@ -34,6 +36,17 @@ class Metric:
             f"{self.name.replace('_', ' ')}: observed {self.value:.4f} ({self.meaning}), expected at most "
             f"{self.limit:g} ({self.key})"
         )
+
+
+def described(task: str, before: Reference, now: Reference, found: Sequence[Metric]) -> dict[str, Any]:
+    """Return a comparison as JSON, and as its page wants it."""
+    return {
+        "task": task,
+        "rows": {"champion": before.rows, "now": now.rows},
+        "metrics": [asdict(metric) | {"passed": metric.passed} for metric in found],
+        "labels": {"champion": before.labels, "now": now.labels},
+        "lengths": {"champion": before.lengths, "now": now.lengths},
+    }
 
 
 def require_enough(task: str, which: str, side: Reference, remedy: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.data.quality.pages import pictures
 
 MACROS = "pictures.html.jinja"
+OF_ROWS = "How far the rows moved from those that each task's champion was trained on."
 SIDES = ("champion", "now")
 WORDS = 25
 
@@ -48,8 +49,8 @@ def statistics_page(sources: Mapping[str, Any]) -> str:
     return render("statistics.html.jinja", sources=drawn)
 
 
-def drift_page(values: Mapping[str, Any]) -> str:
-    """Return the page on drift, from the values of drift.json."""
+def drift_page(values: Mapping[str, Any], title: str = "Drift", told: str = OF_ROWS) -> str:
+    """Return the page on drift, from the values of drift.json, under a title and what is compared."""
     tasks = [
         {
             **task,
@@ -58,4 +59,5 @@ def drift_page(values: Mapping[str, Any]) -> str:
         }
         for task in values["tasks"]
     ]
-    return render("drift.html.jinja", tasks=tasks, without=values["without_champion"], settings=values["settings"])
+    without, settings = values["without_champion"], values["settings"]
+    return render("drift.html.jinja", title=title, told=told, tasks=tasks, without=without, settings=settings)
