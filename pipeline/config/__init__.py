@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.airflow import Airflow
+from pipeline.config.airflow import Airflow, Monitor, Notify
 from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
 from pipeline.config.finetuning import Finetune, Lora
 from pipeline.config.generation import Decode, check_prompt, check_writer, names_in
@@ -44,8 +44,10 @@ __all__ = [
     "Lora",
     "Mesh",
     "Model",
+    "Monitor",
     "Name",
     "NearDuplicates",
+    "Notify",
     "Optimization",
     "Preprocess",
     "Pretrain",
@@ -181,6 +183,7 @@ class Recipe(Section):
     publish: Publish = Publish()
     runtime: Runtime = Runtime()
     airflow: Airflow = Airflow()
+    monitor: Monitor | None = Field(None, description="a DAG that watches what was published; default: there is none")
 
     @model_validator(mode="before")
     @classmethod
