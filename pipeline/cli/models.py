@@ -66,6 +66,8 @@ def show(model: Model) -> None:
         table.add_row("forced", escape(gate["forced"]))
     for reason in gate["reasons"]:
         table.add_row("", escape(reason))
+    if "approved" in version.tags:
+        table.add_row("approval", escape(version.tags["approved"]))
     for tag in ("run", "publish", "gate", "fingerprint"):
         table.add_row(tag, escape(version.tags.get(tag, "-")))
     table.add_row("judged against", f"version {version.judged_against}" if version.judged_against else "nobody")
