@@ -106,9 +106,7 @@ def roll_back(
 ) -> dict[str, str]:
     """Let the previous version serve again, in the name of the user."""
     if x_tradewind != "rollback":
-        raise HTTPException(
-            400, "the header X-Tradewind: rollback is missing; use the button of the models' page"
-        )
+        raise HTTPException(400, "the header X-Tradewind: rollback is missing; use the button of the models' page")
     check_allowed("PUT", name, user)
     try:
         version = rollback(registry(), name, asked.why, who=user.get_name(), expected=asked.version)
