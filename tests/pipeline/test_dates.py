@@ -71,7 +71,7 @@ def test_a_template_that_no_date_can_fill_is_refused(template, complaint):
 def test_every_place_of_a_source_that_reads_dates_is_filled(tiny_recipe):
     query = "\"SELECT * FROM notes WHERE day >= '{{ data_interval_start }}' AND day < '{{ data_interval_end }}'\""
     sources = (
-        "data.sources.notes={kind: files, path: ['a/{{ ds }}.csv', b.csv], folder: \"{{ logical_date.strftime('%Y/%m') }}\"}",
+        "data.sources.notes={kind: files, path: ['a/{{ ds }}.csv', b.csv], folder: \"{{ logical_date.strftime('%Y/%m') }}\"}",  # noqa: E501
         "data.sources.given={kind: files, splits: {train: ['{{ ds_nodash }}.csv'], test: test.csv}}",
         f"data.sources.table={{kind: sql, url: 'sqlite:///n.db', query: {query}}}",
     )
