@@ -20,6 +20,8 @@ from pipeline.recipes import load_recipe
 from pipeline.steps import GRAPH, node_name
 from pipeline.store import Artifact
 from recipe_form import read_force, read_form
+from recipe_notify import require_connections
+from recipe_schedule import dates_of_run
 
 if TYPE_CHECKING:
     from pipeline.cluster.ray.jobs import End
@@ -40,9 +42,11 @@ def create_run(file: str) -> list[str]:
         laid, recipe = recipe, load_recipe(file, overrides)
         check_scratch(file, laid, recipe)
         check_approval(file, laid, recipe)
-        force = force_of_run()
-        flow = Flow.create(recipe, file, settings(), run_id=run_id(), trigger="airflow")
+        force, dates = force_of_run(), dates_of_run(laid.airflow)
+        require_connections(laid)
+        flow = Flow.create(recipe, file, settings(), run_id=run_id(), trigger="airflow", dates=dates)
     logger.info("run %s of %s; tasks: %s", flow.run_id, file, ", ".join(tasks))
+    logger.info("date: %s to %s", dates.start.isoformat(), dates.end.isoformat())
     for override in overrides:
         logger.info("with %s", override)
     if force is not None:

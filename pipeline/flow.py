@@ -61,14 +61,14 @@ class Flow(Approvals):
         run_id = run_id or f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
         flow = cls(recipe, run_id, settings)
         start = find_start(recipe, flow.store)
-        flow.store.runs.create(
+        record = flow.store.runs.create(
             run_id,
             recipe.model_dump(mode="json"),
             recipe_name=recipe.name,
             trigger=f"{trigger}: {recipe_path}",
             dates=dates.record() if dates else None,
         )
-        if isinstance(start, Artifact):
+        if isinstance(start, Artifact) and START not in record["nodes"]:  # a run keeps what it has begun with
             entry = {"reference": start.reference, "hit": start.hit, "seconds": 0.0, "status": "done"}
             flow.store.runs.record(run_id, START, entry)
         return flow
