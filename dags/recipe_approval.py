@@ -15,13 +15,13 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from pipeline.flow import Flow
 from pipeline.judge.question import question
-from recipe_run import current_flow, errors_decide_on_retries, show_name
+from recipe_run import current_flow, errors_decide_on_retries
 
 logger = logging.getLogger("tradewind")
 
 APPROVE, REJECT = "Approve", "Reject"
 REASON = "reason"
-EACH_TASK = "{{ task_name }}"
+EACH_TASK = "{{ task.recipe_task }}"  # known before it waits, so the name is shown meanwhile
 TRIES, SECONDS_BETWEEN = 5, 5  # an answer without a reason, which only REST lets pass, is asked for again
 
 
@@ -43,7 +43,6 @@ class Approval(HITLOperator):
 
     def execute(self, context: Context) -> Any:
         """Ask, with the verdict at hand; skip where there is nothing to ask."""
-        show_name(self.recipe_task)
         with errors_decide_on_retries():
             flow = current_flow()
             if not flow.ask(self.recipe_task):
@@ -58,7 +57,6 @@ class Approval(HITLOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Record the answer, or that there was none in time."""
-        show_name(self.recipe_task)
         with errors_decide_on_retries():
             flow = current_flow()
             approval = flow.recipe.publish.approval
