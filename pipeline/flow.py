@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.approval import Approvals
 from pipeline.backend import select_backend
 from pipeline.config import Recipe, Settings
+from pipeline.dates import Dates, render
 from pipeline.errors import PublishError
 from pipeline.factors import Input, bundle_content
 from pipeline.nodes import folder_of
@@ -45,20 +46,27 @@ class Flow(Approvals):
         settings: Settings,
         run_id: str | None = None,
         trigger: str = "cli",
+        dates: Dates | None = None,
     ) -> Flow:
         """Return a new run, recorded in the store; an existing `run_id` with the same recipe goes on.
 
         Raises:
             BackendError: the recipe's backend is not installed; better known now than after an hour.
-            RecipeError: what it starts from is not there, or does not fit it.
+            RecipeError: what it starts from is not there, or does not fit it; or its sources read dates, and none are
+                given.
             StoreError: the workspace cannot be written, or the run exists with another recipe.
         """
+        recipe = render(recipe, dates)
         select_backend(recipe.runtime.backend)
         run_id = run_id or f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
         flow = cls(recipe, run_id, settings)
         start = find_start(recipe, flow.store)
         flow.store.runs.create(
-            run_id, recipe.model_dump(mode="json"), recipe_name=recipe.name, trigger=f"{trigger}: {recipe_path}"
+            run_id,
+            recipe.model_dump(mode="json"),
+            recipe_name=recipe.name,
+            trigger=f"{trigger}: {recipe_path}",
+            dates=dates.record() if dates else None,
         )
         if isinstance(start, Artifact):
             entry = {"reference": start.reference, "hit": start.hit, "seconds": 0.0, "status": "done"}

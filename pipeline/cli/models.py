@@ -86,6 +86,8 @@ def diff(first: Model, second: Model) -> None:
     names = [f"{version.name}:{version.version}" for version in (one, two)]
     metrics = [_read(version, "metrics.json") for version in (one, two)]
     table = listing("", *names, "difference")
+    if (kinds := [each["kind"] for each in metrics])[0] != kinds[1]:
+        table.add_row("kind", *kinds, "answers of different kinds: no figure compares")
     for metric in dict.fromkeys(name for each in metrics for name in HEADLINES[each["kind"]]):
         values = [metrics_of.get(metric) for metrics_of in metrics]
         known = [value for value in values if value is not None]

@@ -109,13 +109,3 @@ class Runtime(Section):
         description="where the curves of a training go too; logs/metrics.jsonl always has them",
     )
     profile: bool = Field(False, description="write a trace of five updates to logs/profile")
-
-
-class Airflow(Section):
-    """How Airflow runs the recipe."""
-
-    schedule: str | None = Field(None, description="cron expression or preset such as @daily; null: only by hand")
-    retries: Annotated[int, Field(ge=0)] = Field(2, description="tries after the first, each going on where it stopped")
-    retry_delay_seconds: Annotated[int, Field(ge=0)] = Field(30, description="between two tries")
-    owner: str = Field("tradewind", description="shown in Airflow")
-    tags: list[str] = Field(default_factory=list, description="shown in Airflow, and filtered by")
