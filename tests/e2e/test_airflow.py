@@ -1,4 +1,4 @@
-"""`tradewind airflow` as a person meets it: started for real, asked over HTTP and in a browser, ended without a trace."""
+"""`tradewind airflow` as a person meets it: started, asked over HTTP and in a browser, and ended without a trace."""
 
 import subprocess
 from urllib.error import HTTPError

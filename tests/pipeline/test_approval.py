@@ -1,14 +1,11 @@
 """What a person's yes or no does to a candidate; the steps before it are stand-ins, the store and registry are real."""
 
-import pytest
-from published_tickets import export
+from functools import partial
 
-from pipeline.config import Settings
+import pytest
+from judged_runs import judged_run
+
 from pipeline.errors import PublishError, StoreError
-from pipeline.flow import Flow
-from pipeline.recipes import load_recipe
-from pipeline.steps import node_name
-from pipeline.store import Factors
 
 ASKING = "publish.approval={}"
 
@@ -16,30 +13,7 @@ ASKING = "publish.approval={}"
 @pytest.fixture
 def judged(tiny_recipe, tmp_path):
     """Return a function that gives a run which has come as far as the gate."""
-
-    def make(verdict: str, *overrides: str, candidate: str = "one") -> Flow:
-        flow = Flow.create(load_recipe(tiny_recipe, overrides), tiny_recipe, Settings(workspace=tmp_path / "workspace"))
-        results = {
-            "finetune": {},
-            "evaluate": {},
-            "gate": {"verdict": verdict, "reasons": ["A reason."]},
-            "publish": {"forced": None},
-        }
-
-        def write(out):
-            if out.parent.name == "evaluate":
-                (out / "metrics.json").write_text('{"accuracy": 0.9}')
-            if out.parent.name == "publish" and not (out / "export").exists():
-                export(out / "export", 0.9, 1, ["a"], verdict)
-            return results[out.parent.name]
-
-        for step in results:
-            artifact = flow.store.run(step, Factors(step, {"candidate": candidate, "verdict": verdict}, {}, ""), write)
-            entry = {"reference": artifact.reference, "hit": False, "seconds": 0.0, "status": "done"}
-            flow.store.runs.record(flow.run_id, node_name(step, "kind"), entry)
-        return flow
-
-    return make
+    return partial(judged_run, tiny_recipe, tmp_path / "workspace")
 
 
 def test_without_a_line_in_the_recipe_nobody_is_asked(judged):
