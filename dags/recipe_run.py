@@ -15,7 +15,15 @@ from airflow.sdk import Connection, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from pipeline.config import Recipe, Settings, SqlSource
-from pipeline.errors import BackendError, ClusterError, DriftError, RecipeError, SourceError, ValidationFailed
+from pipeline.errors import (
+    BackendError,
+    ClusterError,
+    DriftError,
+    IntegrityError,
+    RecipeError,
+    SourceError,
+    ValidationFailed,
+)
 from pipeline.flow import Flow
 from pipeline.progress import LogProgress, Progress
 from pipeline.recipes import load_recipe
@@ -31,7 +39,7 @@ logger = logging.getLogger("tradewind")
 
 HOME = Path(__file__).resolve().parent.parent  # relative folders of the settings are relative to this one
 # Errors that the next try would meet again.
-HOPELESS = (RecipeError, SourceError, ValidationFailed, DriftError, BackendError)
+HOPELESS = (RecipeError, SourceError, ValidationFailed, DriftError, BackendError, IntegrityError)
 LONGEST_RUN_ID = 180
 
 

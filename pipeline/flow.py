@@ -5,6 +5,7 @@ The same few methods serve the command line (`run`, `step`) and Airflow (`step`,
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.backend import select_backend
 from pipeline.config import Recipe, Settings
+from pipeline.delivery import deliver_all, require_targets
 from pipeline.factors import Input, bundle_content
 from pipeline.nodes import Nodes, folder_of
 from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics
@@ -47,12 +49,15 @@ class Flow(Nodes):
 
         Raises:
             BackendError: the recipe's backend is not installed; better known now than after an hour.
-            RecipeError: what it starts from is not there, or does not fit it.
+            IntegrityError: the keys for signatures cannot be used, or are not a pair.
+            RecipeError: what it starts from is not there or does not fit it, or a target lacks a library or a token.
             StoreError: the workspace cannot be written, or the run exists with another recipe.
         """
         select_backend(recipe.runtime.backend)
         run_id = run_id or f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
         flow = cls(recipe, run_id, settings)
+        flow.registry.keys.check()
+        require_targets([url for task in recipe.tasks for url in flow.targets(task)])
         start = find_start(recipe, flow.store)
         flow.store.runs.create(
             run_id, recipe.model_dump(mode="json"), recipe_name=recipe.name, trigger=f"{trigger}: {recipe_path}"
@@ -92,10 +97,11 @@ class Flow(Nodes):
         judged = [step for step in GRAPH.values() if step.per_task and not step.part_of and step.name != "publish"]
         artifacts = {step.name: self.step(step.name, task, display) for step in judged if step.asked(self.recipe, task)}
         verdict = artifacts["gate"].result
-        version, withdrawn = None, []
+        version, withdrawn, delivered = None, [], {}
         if verdict["verdict"] == "pass" or self.force is not None:
             self.step("publish", task, display)
             version = self.register(task)
+            delivered = self._record()["nodes"][node_name("publish", task)].get("delivered", {})
             withdrawn = [version.stays_back] if version.withdrawn is not None else []
         champion, scratch = self._node(CHAMPION, task), self._node(SCRATCH, task)
         return TaskOutcome(
@@ -109,6 +115,7 @@ class Flow(Nodes):
             model=self.model_name(task),
             example=example_of(artifacts["evaluate"].path),
             search=artifacts["finetune"].result if self.searched("finetune", task) else None,
+            delivered=list(delivered.values()),
             forced=None if verdict["verdict"] == "pass" else self.force,
         )
 
@@ -174,9 +181,12 @@ class Flow(Nodes):
         return self.trials(task)[(number - 1) * search.parallel : number * search.parallel]
 
     def register(self, task: str) -> Version:
-        """Register the published export of a task and move the champion to it; nothing happens the second time.
+        """Register the published export of a task, move the champion to it, and bring it to the recipe's targets.
+
+        The second time nothing happens, but for targets that have failed.
 
         Raises:
+            DeliveryError: a target failed; the champion has moved all the same.
             PublishError: the registry refused it, or the champion has changed since the verdict.
         """
         publish, gate = self._made("publish", task), self._made("gate", task)
@@ -191,7 +201,7 @@ class Flow(Nodes):
                 fingerprint=finetune.fingerprint,
                 publish_reference=publish.reference,
                 expected_champion=against,
-                tags={"gate": gate.reference, "run": self.run_id, "recipe": self.recipe.name, "task": task} | forced,
+                tags={"gate": gate.reference, "task": task} | self.lineage(publish, finetune) | forced,
                 metrics=metrics,
                 params={
                     "seed": self.recipe.seed,
@@ -200,8 +210,13 @@ class Flow(Nodes):
                 },
                 experiment=self.recipe.name,
             )
-        entry = self._record()["nodes"][node_name("publish", task)]
-        self.store.runs.record(self.run_id, node_name("publish", task), entry | {"version": version.version})
+        entry = self._record()["nodes"][node_name("publish", task)] | {"version": version.version}
+        self.store.runs.record(self.run_id, node_name("publish", task), entry)
+        if version.withdrawn is None and (urls := self.targets(task)):
+            with self._guarded():
+                made = deliver_all(self.registry, version, urls, logging.getLogger("tradewind").info)
+            places = {delivery.url: delivery.place for delivery in made}
+            self.store.runs.record(self.run_id, node_name("publish", task), entry | {"delivered": places})
         return version
 
     def finish(self, outcome: str) -> Path:
@@ -258,7 +273,8 @@ class Flow(Nodes):
             if self._node(CHAMPION, task):  # an earlier try of this run met one that has been taken back since
                 self.store.runs.record(self.run_id, node, {"status": "absent"})
             return
-        model = Input(champion.bundle, bundle_content(champion.bundle))
+        bundle = champion.checked_bundle()
+        model = Input(bundle, bundle_content(bundle))
         self._evaluate(model, task, node, display, {"version": champion.version})
 
     def _judge_scratch(self, task: str, display: Display) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class TaskOutcome:
             confidence; None when there is none.
         forced: str. Why it was published against its verdict; None when it was not.
         search: dict. The result of the search for its values; None when there was none.
+        delivered: list of str. Where it is besides the registry.
     """
 
     verdict: str
@@ -40,6 +41,7 @@ class TaskOutcome:
     forced: str | None = None
     scratch: dict[str, Any] | None = None
     search: dict[str, Any] | None = None
+    delivered: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

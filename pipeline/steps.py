@@ -126,7 +126,13 @@ GRAPH = {
         Step(
             "publish",
             ("name", "publish", KIND, DECODE),
-            {"model": "finetune", "evaluation": "evaluate", "verdict": "gate", "rows": "validate"},
+            {
+                "model": "finetune",
+                "evaluation": "evaluate",
+                "verdict": "gate",
+                "rows": "validate",
+                "backbone": "pretrain",
+            },
             uses=("runtime.backend",),
         ),
     )
