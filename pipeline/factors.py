@@ -89,14 +89,14 @@ def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
     if "preprocess" in values:
         tokenizer = values["preprocess"]["tokenizer"] | {"path": None}
         values["preprocess"] = values["preprocess"] | {"tokenizer": tokenizer}
-    if "publish" in values:  # where a model goes makes no other model of it
-        values["publish"] = {key: value for key, value in values["publish"].items() if key != "targets"}
     return values
 
 
 def recipe_yaml(recipe: Recipe, task: str) -> str:
     """Return what of the recipe made this task's model: without the other tasks, and how and when it ran."""
-    values = recipe.model_dump(mode="json", exclude={"runtime": True, "airflow": True, "publish": {"targets"}})
+    values = recipe.model_dump(
+        mode="json", exclude={"runtime": True, "airflow": True, "monitor": True, "publish": {"approval", "targets"}}
+    )
     values["tasks"] = {task: values["tasks"][task]}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 from pipeline.call import Call
 from pipeline.cluster.launch import Launch
 from pipeline.config import Recipe, Settings
-from pipeline.config.target_urls import filled_target
 from pipeline.errors import Interrupted, StoreError
 from pipeline.factors import Input, factors_of
 from pipeline.outcome import summary
@@ -59,24 +58,6 @@ class Nodes:
     def model_name(self, task: str) -> str:
         """Return the registry's name for the model of a task."""
         return self.recipe.publish.registered_model.format(recipe=self.recipe.name, task=task)
-
-    def targets(self, task: str) -> list[str]:
-        """Return where the champions of a task go besides the registry."""
-        return [filled_target(url, self.recipe.name, task) for url in self.recipe.publish.targets]
-
-    def lineage(self, publish: Artifact, finetune: Artifact) -> dict[str, str]:
-        """Return what the registry keeps of where a model came from: its run, data, code, backbone and licence."""
-        code = self.store.manifest(publish.reference)
-        found = {
-            "run": self.run_id,
-            "recipe": self.recipe.name,
-            "data": self._made("validate", None).content,
-            "backbone": self._made("pretrain", None).reference,
-            "finetune": finetune.reference,
-            "code": f"{code.code.version} {code.code.commit or ''}".rstrip(),
-            "source": code.source,
-        }
-        return found | ({"license": self.recipe.publish.license} if self.recipe.publish.license else {})
 
     def searched(self, step: str, task: str | None) -> bool:
         """Return whether trials of a search make the node of this step."""

@@ -125,7 +125,10 @@ GRAPH = {
         ),
         Step(
             "publish",
-            ("name", "publish", KIND, DECODE),
+            (
+                *("name", "publish.registered_model", "publish.golden_rows", "publish.license", "publish.adapters"),
+                *(KIND, DECODE),
+            ),
             {
                 "model": "finetune",
                 "evaluation": "evaluate",
