@@ -16,6 +16,7 @@ import yaml
 
 from pipeline.errors import PublishError
 from pipeline.formats.formats import KERAS
+from pipeline.publishing.adapters import ADAPTERS, export_adapters
 from pipeline.publishing.archive import packages_of
 from pipeline.publishing.card import model_card
 from pipeline.publishing.exports import prove_formats, write_formats
@@ -56,6 +57,7 @@ def publish(
     progress: Progress,
     *,
     recipe_yaml: str,
+    backbone: Path | None = None,
     force: str | None = None,
 ) -> PublishResult:
     """Write out/export/ and out/proof.json.
@@ -70,6 +72,7 @@ def publish(
         out: receives export/ and proof.json.
         progress: told how the proof went.
         recipe_yaml: the whole recipe, kept in the export and told in the card.
+        backbone: artifact folder of `pretrain`, on which adapters alone are put again; None where none are asked for.
         force: why it is to be published whatever the verdict; kept in the export's gate.json and told in the card.
 
     Raises:
@@ -99,6 +102,11 @@ def publish(
     write_formats(export, formats)
     proof["formats"] = prove_formats(export, formats, predictions, asked.golden_rows, progress)
     (out / "proof.json").write_text(json.dumps(proof, indent=2) + "\n", "utf-8")
+
+    adapters = model.parent / ADAPTERS
+    if asked.adapters and backbone and adapters.is_dir():
+        export_adapters(export, adapters, backbone)
+        progress.say("the adapters on their backbone give the very weights of the model")
 
     name = asked.registered_model.format(recipe=recipe.name, task=task)
     card = model_card(name, yaml.safe_load(recipe_yaml), task, read_metrics(evaluation), gate, proof)

@@ -52,7 +52,7 @@ def predict(
     every = [*(texts or []), *(read_texts(file) if file else [])]
     check_texts(every)
     version = find_model(Registry.for_workspace(Settings()), model)
-    bundle = find_format(version.bundle, format)
+    bundle = find_format(version.checked_bundle(), format)
     if format == KERAS:
         select_backend("auto")
     pairs = None if pair is None else [pair] * len(every)

@@ -10,16 +10,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.airflow import Airflow, Monitor, Notify
 from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
 from pipeline.config.finetuning import Finetune, Lora
 from pipeline.config.generation import Decode, check_prompt, check_writer, names_in
 from pipeline.config.judging import Evaluate, Gate
 from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
-from pipeline.config.running import Airflow, Mesh, Publish, Ray, Runtime
+from pipeline.config.running import Mesh, Publish, Ray, Runtime
 from pipeline.config.search import Range, Search
 from pipeline.config.section import Fraction, Name, Section, Severity
 from pipeline.config.settings import Settings, resolve_secrets
 from pipeline.config.sources import Columns, FilesSource, Icd10Source, Source, SplitName, SqlSource
+from pipeline.config.target_urls import check_told_apart
 from pipeline.config.training import Model, Optimization, Pretrain
 
 __all__ = [
@@ -43,8 +45,10 @@ __all__ = [
     "Lora",
     "Mesh",
     "Model",
+    "Monitor",
     "Name",
     "NearDuplicates",
+    "Notify",
     "Optimization",
     "Preprocess",
     "Pretrain",
@@ -180,6 +184,7 @@ class Recipe(Section):
     publish: Publish = Publish()
     runtime: Runtime = Runtime()
     airflow: Airflow = Airflow()
+    monitor: Monitor | None = Field(None, description="a DAG that watches what was published; default: there is none")
 
     @model_validator(mode="before")
     @classmethod
@@ -290,6 +295,18 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _adapters_are_trained(self) -> Recipe:
+        tasks = self.tasks.values()
+        if self.publish.adapters and not any(
+            each.method == "lora" for task in tasks for each in task.finetune.variants()
+        ):
+            raise ValueError(
+                "publish.adapters is true, and no task trains adapters; set tasks.<task>.finetune.method to lora, or "
+                "publish.adapters to false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _models_are_told_apart(self) -> Recipe:
         pattern = self.publish.registered_model
         try:
@@ -307,4 +324,5 @@ class Recipe(Section):
                 f"publish.registered_model is {pattern!r}, one name for {len(self.tasks)} tasks, which would replace "
                 "each other's champion; put {task} into it"
             )
+        check_told_apart(self.publish.targets, self.name, list(self.tasks))
         return self

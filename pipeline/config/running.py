@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from pipeline.config.section import Section
+from pipeline.config.target_urls import FORMS, check_target
 
 Size = Annotated[int, Field(ge=-1)]
+
+
+class Approval(Section):
+    """A person is asked after the gate and before publishing, about everything that the gate has not refused."""
+
+    timeout_hours: Annotated[float, Field(gt=0)] = Field(24.0, description="how long Airflow waits for an answer")
+    default: Literal["reject", "approve"] = Field(
+        "reject",
+        description="what holds when nobody answers in time; what the gate hands to a person is rejected in any case",
+    )
 
 
 class Publish(Section):
@@ -27,6 +38,19 @@ class Publish(Section):
         "trained",
         description="Keras backends that the `.keras` file is proven on: the one it was trained on, or every one that "
         "is installed here, for some seconds each",
+    )
+    license: str | None = Field(
+        None, description="SPDX identifier of the model's licence, such as apache-2.0; stands in the model card"
+    )
+    adapters: bool = Field(
+        False, description="of tasks with finetune.method lora, export the adapters alone as well, in `adapters/`"
+    )
+    targets: list[Annotated[str, AfterValidator(check_target)]] = Field(
+        [], description=f"where each new champion goes besides the registry, by address; it may hold {{task}}: {FORMS}"
+    )
+    approval: Approval | None = Field(
+        None,
+        description="{}: publish only what a person approves, in Airflow or by --approve REASON; null: nobody asks",
     )
 
 
@@ -105,13 +129,3 @@ class Runtime(Section):
         description="where the curves of a training go too; logs/metrics.jsonl always has them",
     )
     profile: bool = Field(False, description="write a trace of five updates to logs/profile")
-
-
-class Airflow(Section):
-    """How Airflow runs the recipe."""
-
-    schedule: str | None = Field(None, description="cron expression or preset such as @daily; null: only by hand")
-    retries: Annotated[int, Field(ge=0)] = Field(2, description="tries after the first, each going on where it stopped")
-    retry_delay_seconds: Annotated[int, Field(ge=0)] = Field(30, description="between two tries")
-    owner: str = Field("tradewind", description="shown in Airflow")
-    tags: list[str] = Field(default_factory=list, description="shown in Airflow, and filtered by")

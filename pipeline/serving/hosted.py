@@ -37,10 +37,11 @@ class Hosted:
     def load(cls, version: Version, alias: str, limits: Limits, format: str = KERAS) -> Hosted:  # noqa: A002
         """Read the version's files in a format and compile every shape that requests within the limits can have.
 
-        Raises BundleError: a file is missing or damaged, or the version does not have the format.
+        Raises IntegrityError: the files are not those that were registered, or not signed; BundleError: no bundle, or
+        the version does not have the format.
         """
         start = time.monotonic()
-        hosted = cls(version, alias, Bundle.load(find_format(version.bundle, format)))
+        hosted = cls(version, alias, Bundle.load(find_format(version.checked_bundle(), format)))
         hosted._warm(limits)
         logger.info("%s version %s is loaded (%.1f s)", version.name, version.version, time.monotonic() - start)
         return hosted
