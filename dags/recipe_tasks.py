@@ -13,11 +13,12 @@ from pipeline.cluster.ray.jobs import End
 from pipeline.errors import ClusterError
 from pipeline.steps import node_name
 from pipeline.store import Artifact
-from recipe_assets import BACKBONES, MODELS, publish_model, tell_of_backbone
+from recipe_assets import BACKBONES, MODELS, tell_of_backbone, tell_of_model
 from recipe_run import (
+    LogDisplay,
     create_run,
     current_flow,
-    force_of_run,
+    errors_decide_on_retries,
     is_asked,
     propose_trials,
     run_step,
@@ -180,20 +181,20 @@ def gate(name: str) -> dict[str, Any]:
     return {"reference": artifact.reference} | {key: artifact.result[key] for key in ("verdict", "reasons")}
 
 
-@task(map_index_template=EACH_TASK, outlets=[MODELS])
+@task(map_index_template=EACH_TASK, trigger_rule=TriggerRule.NONE_FAILED, outlets=[MODELS])
 def publish(name: str, judged: dict[str, Any]) -> dict[str, Any]:
-    """Prove the export, register it and make it the champion; skipped when the gate has refused it, unless forced."""
+    """Prove the export, register it and make it the champion; skipped when the gate or a person has refused it."""
     show_name(name)
-    if judged["verdict"] != "pass" and force_of_run() is None:
-        asks = judged["verdict"] == "needs_review"
-        why = "the gate asks for a person's review" if asks else "the gate refused it"
-        raise AirflowSkipException(f"not published, because {why}: {' '.join(judged['reasons'])}")
-    artifact = run_step("publish", name)
-    version, published = publish_model(name, artifact)
+    with errors_decide_on_retries():
+        flow = current_flow()
+        if refused := flow.stays_back(name):
+            raise AirflowSkipException(f"not published, because {refused}: {' '.join(judged['reasons'])}")
+        before = flow.registry.champion(flow.model_name(name))
+        version = flow.publish(name, LogDisplay())
     if version.withdrawn is not None:
         raise AirflowSkipException(version.stays_back)
     logger.info("publish[%s]: %s version %s is the champion", name, version.name, version.version)
-    return published
+    return tell_of_model(flow, name, version, changed=before is None or before.version != version.version)
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)

@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 
 from pipeline import recipes
-from pipeline.config import Recipe
+from pipeline.config import Recipe, Settings
 from pipeline.dates import Dates, read_dates
+from pipeline.presets.folder import is_address
+from pipeline.start import find_start
+from pipeline.store import Store
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, such as configs/icd10.yaml.")]
 Overrides = Annotated[
@@ -60,6 +63,11 @@ def show(recipe: RecipeFile, overrides: Overrides = None) -> None:
 
 
 def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
-    """Check the recipe without running it: every wrong key, what it received, and what is allowed."""
+    """Check the recipe without running it: every wrong key, what it received, and what is allowed.
+
+    A backbone that it starts from is looked for too, unless that would take the network.
+    """
     found = recipes.load_recipe(recipe, overrides or [])
+    if not is_address(found.pretrain.start_from or ""):
+        find_start(found, Store(Settings().workspace))
     typer.echo(f"{recipe}: sound. Sources: {', '.join(found.data.sources)}. Tasks: {', '.join(found.tasks)}.")

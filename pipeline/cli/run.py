@@ -66,7 +66,7 @@ Processes = Annotated[
 def reason_of(reason: str | None) -> str | None:
     """Return the reason when it says something."""
     if reason is not None and not reason.strip():
-        raise typer.BadParameter("received an empty reason; expected why the model is published against its verdict")
+        raise typer.BadParameter("received an empty reason; expected why the model is published")
     return reason
 
 
@@ -76,6 +76,18 @@ Force = Annotated[
         "--force",
         metavar="REASON",
         help="Publish whatever the verdict. The reason is kept in gate.json of the export and in the registry's tags.",
+        callback=reason_of,
+    ),
+]
+
+
+Approve = Annotated[
+    str | None,
+    typer.Option(
+        "--approve",
+        metavar="REASON",
+        help="Publish what waits for a person: what publish.approval asks about, and what the gate hands to one. It is "
+        "kept with the version, with your name and the time.",
         callback=reason_of,
     ),
 ]
@@ -115,6 +127,7 @@ def run(
     processes: Processes = None,
     force: Force = None,
     date: RunDate = None,
+    approve: Approve = None,
     run_id: Annotated[
         str | None, typer.Option("--run-id", metavar="ID", help="Name of the run. Default: recipe and time.")
     ] = None,
@@ -133,7 +146,8 @@ def run(
     def resume() -> str:
         # What was computed anew before the failure is finished: go on from the step that failed.
         again = part_of(display.current.split("[")[0]) if restart and display.current else restart
-        return command_line("run", str(recipe), **{"from": again}, task=tasks, set=overrides, force=force, date=date)
+        given = {"from": again, "task": tasks, "set": overrides, "force": force, "approve": approve, "date": date}
+        return command_line("run", str(recipe), **given)
 
     with resumable(lambda: "reading the recipe", resume):
         found = load_recipe(recipe, overrides or [])
@@ -146,7 +160,7 @@ def run(
         flow = Flow.create(found, recipe, Settings(), run_id=run_id, trigger="cli", dates=dates)
         flow.force = force
         with crew_of(flow):
-            outcome = flow.run(tasks or None, restart, display)
+            outcome = flow.run(tasks or None, restart, display, approve)
     print_outcome(outcome, display.console)
 
 

@@ -11,12 +11,26 @@ from pipeline.config.section import Section
 Size = Annotated[int, Field(ge=-1)]
 
 
+class Approval(Section):
+    """A person is asked after the gate and before publishing, about everything that the gate has not refused."""
+
+    timeout_hours: Annotated[float, Field(gt=0)] = Field(24.0, description="how long Airflow waits for an answer")
+    default: Literal["reject", "approve"] = Field(
+        "reject",
+        description="what holds when nobody answers in time; what the gate hands to a person is rejected in any case",
+    )
+
+
 class Publish(Section):
     """Where proven models go."""
 
     registered_model: str = Field("{recipe}-{task}", description="name in the registry")
     golden_rows: Annotated[int, Field(ge=1, le=1000)] = Field(
         64, description="test rows on which the reloaded export must answer as the trained model did"
+    )
+    approval: Approval | None = Field(
+        None,
+        description="{}: publish only what a person approves, in Airflow or by --approve REASON; null: nobody asks",
     )
 
 
