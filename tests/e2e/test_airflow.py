@@ -28,6 +28,7 @@ def test_a_recipe_is_published_through_the_real_scheduler(airflow, tmp_path):
     airflow.log_in()
     assert [dag["dag_id"] for dag in airflow.ask("/api/v2/dags")["dags"]] == ["tiny"], "no example DAGs"
     assert airflow.ask("/api/v2/importErrors")["total_entries"] == 0
+    assert airflow.ask("/api/v2/pools/training")["slots"] >= 1
     assert (airflow.home / "passwords.json").stat().st_mode & 0o777 == 0o600
     listening = {
         connection.laddr.ip
@@ -54,6 +55,11 @@ def test_a_recipe_is_published_through_the_real_scheduler(airflow, tmp_path):
     run = airflow.trigger({"pretrain.steps": 6})
     assert airflow.wait_for_run(run) == "success"
     assert airflow.tasks(run)["model.publish"]["rendered_map_index"] == "kind"
+    assert airflow.tasks(run)["pretrain"]["pool"] == "training"
+    events = airflow.ask("/api/v2/assets/events")["asset_events"]
+    refreshed = {event["uri"]: event["extra"] for event in events}
+    assert set(refreshed) == {"tradewind://backbones/tiny", "tradewind://models/tiny-kind"}
+    assert (refreshed["tradewind://models/tiny-kind"]["version"], events[0]["source_dag_id"]) == ("1", "tiny")
     record = Store(tmp_path / "workspace").runs.load(f"tiny-{run}")
     assert record["outcome"] == "succeeded"
     assert record["recipe"]["pretrain"]["steps"] == 6
