@@ -19,7 +19,7 @@ from pipeline.registry import Version
 from pipeline.steps import node_name
 from pipeline.store import Artifact
 from recipe_notify import tell
-from recipe_run import current_flow
+from recipe_run import LogDisplay, current_flow, errors_decide_on_retries
 
 logger = logging.getLogger("tradewind")
 
@@ -45,14 +45,23 @@ def tell_of_backbone(artifact: Artifact) -> None:
         _refresh(BACKBONES, backbone_asset(flow.recipe.name), facts)
 
 
-def tell_of_model(flow: Flow, task: str, version: Version, changed: bool) -> dict[str, Any]:
-    """Refresh the asset of a task's model, and tell people, when the champion is another; return what is said of it."""
+def publish_model(task: str) -> tuple[Version, dict[str, Any]]:
+    """Make a candidate the champion; when it is another than before, refresh its asset and tell people.
+
+    Returns:
+        The version, and what is said of it.
+    """
+    with errors_decide_on_retries():
+        flow = current_flow()
+        before = flow.registry.champion(flow.model_name(task))
+        version = flow.publish(task, LogDisplay())
     facts = {"reference": version.tags["publish"], "model": version.name, "version": str(version.version)}
-    if changed or _may_have_been_cut_off():
+    changed = before is None or before.version != version.version
+    if version.withdrawn is None and (changed or _may_have_been_cut_off()):
         more = {"run": flow.run_id, "recipe": flow.recipe.name, "task": task, "metrics": _metrics(flow, task)}
         _refresh(MODELS, model_asset(version.name), facts | more)
         tell(flow.recipe, "published", published=facts)
-    return facts
+    return version, facts
 
 
 def _may_have_been_cut_off() -> bool:

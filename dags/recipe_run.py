@@ -13,7 +13,15 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 
 from airflow_plugin.runs import record_of, settings
 from pipeline.config import Recipe, SqlSource
-from pipeline.errors import BackendError, ClusterError, DriftError, RecipeError, SourceError, ValidationFailed
+from pipeline.errors import (
+    BackendError,
+    ClusterError,
+    DriftError,
+    IntegrityError,
+    RecipeError,
+    SourceError,
+    ValidationFailed,
+)
 from pipeline.flow import Flow
 from pipeline.progress import LogProgress, Progress
 from pipeline.recipes import load_recipe
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tradewind")
 
 # Errors that the next try would meet again.
-HOPELESS = (RecipeError, SourceError, ValidationFailed, DriftError, BackendError)
+HOPELESS = (RecipeError, SourceError, ValidationFailed, DriftError, BackendError, IntegrityError)
 
 
 def create_run(file: str) -> list[str]:

@@ -13,9 +13,8 @@ from pipeline.cluster.ray.jobs import End
 from pipeline.errors import ClusterError
 from pipeline.steps import node_name
 from pipeline.store import Artifact
-from recipe_assets import BACKBONES, MODELS, tell_of_backbone, tell_of_model
+from recipe_assets import BACKBONES, MODELS, publish_model, tell_of_backbone
 from recipe_run import (
-    LogDisplay,
     create_run,
     current_flow,
     errors_decide_on_retries,
@@ -181,20 +180,18 @@ def gate(name: str) -> dict[str, Any]:
     return {"reference": artifact.reference} | {key: artifact.result[key] for key in ("verdict", "reasons")}
 
 
-@task(map_index_template=EACH_TASK, trigger_rule=TriggerRule.NONE_FAILED, outlets=[MODELS])
+@task(map_index_template=EACH_TASK, outlets=[MODELS], trigger_rule=TriggerRule.NONE_FAILED)
 def publish(name: str, judged: dict[str, Any]) -> dict[str, Any]:
     """Prove the export, register it and make it the champion; skipped when the gate or a person has refused it."""
     show_name(name)
     with errors_decide_on_retries():
-        flow = current_flow()
-        if refused := flow.stays_back(name):
+        if refused := current_flow().stays_back(name):
             raise AirflowSkipException(f"not published, because {refused}: {' '.join(judged['reasons'])}")
-        before = flow.registry.champion(flow.model_name(name))
-        version = flow.publish(name, LogDisplay())
+    version, published = publish_model(name)
     if version.withdrawn is not None:
         raise AirflowSkipException(version.stays_back)
     logger.info("publish[%s]: %s version %s is the champion", name, version.name, version.version)
-    return tell_of_model(flow, name, version, changed=before is None or before.version != version.version)
+    return published
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)

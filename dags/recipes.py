@@ -5,9 +5,8 @@
                                                    [ finetune -> scratch --> gate            ]  where gate.scratch asks
                                                        once per task of the recipe
 
-A recipe with `publish.approval` has `approve` between `gate` and `publish`.
-A recipe with a search has its rounds before `finetune`, each `propose -> trial`, once per trial. A recipe with a
-section `monitor` has a second DAG.
+A recipe with `publish.approval` has `approve` between `gate` and `publish`. A recipe with a search has its rounds
+before `finetune`, each `propose -> trial`, once per trial. A recipe with a section `monitor` has a second DAG.
 
 Nothing heavy is imported here: a parse takes a fraction of a second, and happens every half minute.
 """
