@@ -13,7 +13,8 @@ from pipeline.errors import PublishError
 from pipeline.judge.names import HEADLINES, MAIN, PLAIN
 from pipeline.registry.moves import CHAMPION, PREVIOUS, Move, moves_of
 from pipeline.registry.reader import Record
-from pipeline.registry.registry import PREFIX, Registry
+from pipeline.registry.registry import Registry
+from pipeline.registry.version import PREFIX
 
 
 @dataclass(frozen=True)

@@ -91,11 +91,11 @@ class LocalAirflow:
             self.process.wait(STOP_SECONDS)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float, interval: float = 1) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(1)
+        time.sleep(interval)
 
 
 def _free_port() -> int:
