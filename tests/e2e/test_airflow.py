@@ -55,6 +55,11 @@ def test_a_recipe_is_approved_and_published_through_the_real_scheduler(airflow, 
     approve(airflow, person, run, "the new rows are in")
     assert airflow.wait_for_run(run) == "success"
     assert airflow.tasks(run)["model.publish"]["rendered_map_index"] == "kind"
+    assert airflow.ask("/api/v2/pools/training")["slots"] >= 1
+    assert airflow.tasks(run)["pretrain"]["pool"] == "training"
+    refreshed = {event["uri"]: event["extra"] for event in airflow.ask("/api/v2/assets/events")["asset_events"]}
+    assert set(refreshed) == {"tradewind://backbones/tiny", "tradewind://models/tiny-kind"}
+    assert refreshed["tradewind://models/tiny-kind"]["version"] == "1"
     record = runs.load(f"tiny-{run}")
     assert (record["outcome"], record["recipe"]["pretrain"]["steps"]) == ("succeeded", 6)
     (move,) = registry.moves("tiny-kind")
