@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # dev.txt holds all of core.txt at the same versions: an environment that has it serves the demo as it is.
 INSTALLED := $(if $(wildcard $(VENV)/.dev)$(filter test,$(MAKECMDGOALS)),dev,core)
 READY := $(if $(filter pip,$(INSTALLER)),$(VENV)/.made,$(VENV)/.uv)
-EXTRAS := torch cluster hub s3 gcs deploy deploy-gpu benchmarks
+EXTRAS := torch cluster hub s3 gcs signing kaggle deploy deploy-gpu benchmarks
 COMPILE = $(BIN)/uv pip compile -q --universal --generate-hashes --no-header $(UPGRADE)
 
 .DEFAULT_GOAL := help
