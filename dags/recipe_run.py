@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import Connection, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-from pipeline.config import Recipe, Settings, SqlSource
+from airflow_plugin.runs import record_of, settings
+from pipeline.config import Recipe, SqlSource
 from pipeline.errors import BackendError, ClusterError, DriftError, RecipeError, SourceError, ValidationFailed
 from pipeline.flow import Flow
 from pipeline.progress import LogProgress, Progress
@@ -29,18 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tradewind")
 
-HOME = Path(__file__).resolve().parent.parent  # relative folders of the settings are relative to this one
 # Errors that the next try would meet again.
 HOPELESS = (RecipeError, SourceError, ValidationFailed, DriftError, BackendError)
-LONGEST_RUN_ID = 180
-
-
-def settings() -> Settings:
-    """Return the settings with absolute folders: Airflow's processes do not start in the project's folder."""
-    found = Settings()
-    return found.model_copy(
-        update={"workspace": (HOME / found.workspace).absolute(), "recipes": (HOME / found.recipes).absolute()}
-    )
 
 
 def create_run(file: str) -> list[str]:
@@ -51,6 +39,7 @@ def create_run(file: str) -> list[str]:
         tasks, overrides = read_form(recipe, dag_run.conf or {})
         laid, recipe = recipe, load_recipe(file, overrides)
         check_scratch(file, laid, recipe)
+        check_approval(file, laid, recipe)
         force = force_of_run()
         flow = Flow.create(recipe, file, settings(), run_id=run_id(), trigger="airflow")
     logger.info("run %s of %s; tasks: %s", flow.run_id, file, ", ".join(tasks))
@@ -68,6 +57,15 @@ def check_scratch(file: str, laid: Recipe, recipe: Recipe) -> None:
         raise RecipeError(
             f"overrides: received tasks.{asking[0]}.gate.scratch={recipe.tasks[asking[0]].gate.scratch}, and this DAG "
             f"has no step that trains it; set gate.scratch of a task in {file}, and the DAG gets the step"
+        )
+
+
+def check_approval(file: str, laid: Recipe, recipe: Recipe) -> None:
+    """Raise RecipeError when the form asks for an approval that the DAG was laid without."""
+    if recipe.publish.approval and not laid.publish.approval:
+        raise RecipeError(
+            "overrides: received publish.approval, and this DAG has no step that asks anybody; set publish.approval in "
+            f"{file}, and the DAG gets the step"
         )
 
 
@@ -151,11 +149,7 @@ def force_of_run() -> str | None:
 def run_id() -> str:
     """Return the name of the run's record: the same for every task and try of this DAG run, and for no other."""
     dag_run = get_current_context()["dag_run"]
-    wanted = f"{dag_run.dag_id}-{dag_run.run_id}"
-    allowed = re.sub(r"[^A-Za-z0-9_.~:+-]", "-", wanted)[:LONGEST_RUN_ID]
-    if allowed == wanted:
-        return wanted
-    return f"{allowed}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+    return record_of(dag_run.dag_id, dag_run.run_id)
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from pipeline.cluster.ray.jobs import End
 from pipeline.errors import ClusterError
 from pipeline.steps import node_name
 from recipe_run import (
+    LogDisplay,
     create_run,
     current_flow,
     errors_decide_on_retries,
-    force_of_run,
     is_asked,
     propose_trials,
     run_step,
@@ -173,21 +173,19 @@ def gate(name: str) -> dict[str, Any]:
     return {"reference": artifact.reference} | {key: artifact.result[key] for key in ("verdict", "reasons")}
 
 
-@task(map_index_template=EACH_TASK)
+@task(map_index_template=EACH_TASK, trigger_rule=TriggerRule.NONE_FAILED)
 def publish(name: str, judged: dict[str, Any]) -> dict[str, str]:
-    """Prove the export, register it and make it the champion; skipped when the gate has refused it, unless forced."""
+    """Prove the export, register it and make it the champion; skipped when the gate or a person has refused it."""
     show_name(name)
-    if judged["verdict"] != "pass" and force_of_run() is None:
-        asks = judged["verdict"] == "needs_review"
-        why = "the gate asks for a person's review" if asks else "the gate refused it"
-        raise AirflowSkipException(f"not published, because {why}: {' '.join(judged['reasons'])}")
-    artifact = run_step("publish", name)
     with errors_decide_on_retries():
-        version = current_flow().register(name)
+        flow = current_flow()
+        if refused := flow.stays_back(name):
+            raise AirflowSkipException(f"not published, because {refused}: {' '.join(judged['reasons'])}")
+        version = flow.publish(name, LogDisplay())
     if version.withdrawn is not None:
         raise AirflowSkipException(version.stays_back)
     logger.info("publish[%s]: %s version %s is the champion", name, version.name, version.version)
-    return {"reference": artifact.reference, "model": version.name, "version": str(version.version)}
+    return {"reference": version.tags["publish"], "model": version.name, "version": str(version.version)}
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)

@@ -5,6 +5,7 @@
                                                    [ finetune -> scratch --> gate            ]  where gate.scratch asks
                                                        once per task of the recipe
 
+A recipe with `publish.approval` has `approve` between `gate` and `publish`.
 A recipe with a search has its rounds before `finetune`, each `propose -> trial`, once per trial.
 
 Nothing heavy is imported here: a parse takes a fraction of a second, and happens every half minute.
@@ -26,6 +27,7 @@ from pipeline.cluster.ray.launcher import address_of
 from pipeline.config import Recipe
 from pipeline.errors import RecipeError
 from pipeline.recipes import list_recipes, load_recipe
+from recipe_approval import approve
 from recipe_form import form
 from recipe_run import has_scratch, settings
 
@@ -100,7 +102,9 @@ def _lay_tasks(file: Path, recipe: Recipe) -> None:
         preprocessed >> linear >> judged
         if has_scratch(recipe):
             tuned >> tasks.scratch(name) >> judged  # after it, for either takes all cores
-        tasks.publish(name, judged)
+        published = tasks.publish(name, judged)
+        if recipe.publish.approval:
+            judged >> approve(name) >> published
 
     started >> tasks.validate() >> tasks.drift() >> preprocessed >> pretrained
     model.expand(name=started) >> tasks.finish()

@@ -11,13 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.approval import Approvals
 from pipeline.backend import select_backend
 from pipeline.config import Recipe, Settings
+from pipeline.dates import Dates, render
+from pipeline.errors import PublishError
 from pipeline.factors import Input, bundle_content
-from pipeline.nodes import Nodes, folder_of
+from pipeline.nodes import folder_of
 from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics
 from pipeline.progress import Progress
 from pipeline.registry import Version
+from pipeline.registry.moves import whoami
 from pipeline.search import Trial, search
 from pipeline.start import START, find_start
 from pipeline.steps import CHAMPION, GRAPH, SCRATCH, STEPS, node_name
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "Flow", "Outcome", "TaskOutcome"]
 
 
-class Flow(Nodes):
+class Flow(Approvals):
     """One run of one recipe, from its first step to its report."""
 
     @classmethod
@@ -42,20 +46,27 @@ class Flow(Nodes):
         settings: Settings,
         run_id: str | None = None,
         trigger: str = "cli",
+        dates: Dates | None = None,
     ) -> Flow:
         """Return a new run, recorded in the store; an existing `run_id` with the same recipe goes on.
 
         Raises:
             BackendError: the recipe's backend is not installed; better known now than after an hour.
-            RecipeError: what it starts from is not there, or does not fit it.
+            RecipeError: what it starts from is not there, or does not fit it; or its sources read dates, and none are
+                given.
             StoreError: the workspace cannot be written, or the run exists with another recipe.
         """
+        recipe = render(recipe, dates)
         select_backend(recipe.runtime.backend)
         run_id = run_id or f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
         flow = cls(recipe, run_id, settings)
         start = find_start(recipe, flow.store)
         flow.store.runs.create(
-            run_id, recipe.model_dump(mode="json"), recipe_name=recipe.name, trigger=f"{trigger}: {recipe_path}"
+            run_id,
+            recipe.model_dump(mode="json"),
+            recipe_name=recipe.name,
+            trigger=f"{trigger}: {recipe_path}",
+            dates=dates.record() if dates else None,
         )
         if isinstance(start, Artifact):
             entry = {"reference": start.reference, "hit": start.hit, "seconds": 0.0, "status": "done"}
@@ -70,13 +81,16 @@ class Flow(Nodes):
         select_backend(recipe.runtime.backend)
         return cls(recipe, run_id, settings)
 
-    def run(self, tasks: Sequence[str] | None, restart_from: str | None, display: Display) -> Outcome:
+    def run(
+        self, tasks: Sequence[str] | None, restart_from: str | None, display: Display, approve: str | None = None
+    ) -> Outcome:
         """Run every step, for all tasks or some, and return how it ended.
 
         Args:
             tasks: sequence of str. Names of tasks; None for all.
             restart_from: str. Step from which on everything is computed anew; None keeps what is there.
             display: Display. Shows progress.
+            approve: str or None. Why what waits for a person is published; None: it goes on waiting.
         """
         started = time.monotonic()
         self._again = STEPS[STEPS.index(restart_from) :] if restart_from else ()
@@ -84,18 +98,19 @@ class Flow(Nodes):
         for step in GRAPH.values():
             if not step.per_task:
                 self.step(step.name, None, display)
-        results = {task: self._run_task(task, display) for task in chosen}
+        results = {task: self._run_task(task, display, approve) for task in chosen}
         report = self.finish("succeeded")
         return Outcome(self.run_id, results, report, time.monotonic() - started)
 
-    def _run_task(self, task: str, display: Display) -> TaskOutcome:
+    def _run_task(self, task: str, display: Display, approve: str | None) -> TaskOutcome:
         judged = [step for step in GRAPH.values() if step.per_task and not step.part_of and step.name != "publish"]
         artifacts = {step.name: self.step(step.name, task, display) for step in judged if step.asked(self.recipe, task)}
         verdict = artifacts["gate"].result
+        if approve is not None and verdict["verdict"] != "fail":
+            self.decide(task, approved=True, who=whoami(), why=approve)
         version, withdrawn = None, []
-        if verdict["verdict"] == "pass" or self.force is not None:
-            self.step("publish", task, display)
-            version = self.register(task)
+        if self.stays_back(task) is None:
+            version = self.publish(task, display)
             withdrawn = [version.stays_back] if version.withdrawn is not None else []
         champion, scratch = self._node(CHAMPION, task), self._node(SCRATCH, task)
         return TaskOutcome(
@@ -109,7 +124,8 @@ class Flow(Nodes):
             model=self.model_name(task),
             example=example_of(artifacts["evaluate"].path),
             search=artifacts["finetune"].result if self.searched("finetune", task) else None,
-            forced=None if verdict["verdict"] == "pass" else self.force,
+            forced=None if verdict["verdict"] == "pass" else self.approved(task).force,
+            waits=self.waits(task),
         )
 
     def step(
@@ -173,25 +189,42 @@ class Flow(Nodes):
             return []
         return self.trials(task)[(number - 1) * search.parallel : number * search.parallel]
 
+    def publish(self, task: str, display: Display) -> Version:
+        """Make the export of a task's candidate, and register it.
+
+        Raises:
+            PublishError: the verdict is against it, the export answers otherwise, or the registry refused it.
+        """
+        allowed = self.approved(task)
+        allowed.step("publish", task, display)
+        return allowed.register(task)
+
     def register(self, task: str) -> Version:
         """Register the published export of a task and move the champion to it; nothing happens the second time.
 
         Raises:
-            PublishError: the registry refused it, or the champion has changed since the verdict.
+            PublishError: it waits for a person, the registry refused it, or the champion has changed since the verdict.
         """
         publish, gate = self._made("publish", task), self._made("gate", task)
         finetune, evaluation = self._made("finetune", task), self._made("evaluate", task)
         against = self._record()["nodes"].get(node_name("champion", task), {}).get("version")
         metrics = {name: value for name, value in read_metrics(evaluation.path).items() if isinstance(value, float)}
-        forced = {"forced": reason} if (reason := publish.result.get("forced")) else {}
+        notes = {"forced": reason} if (reason := publish.result.get("forced")) else {}
+        if decision := self.decision(task):
+            notes["approved"] = decision.text
         with self._guarded():
+            if refused := self.stays_back(task):
+                raise PublishError(
+                    f"{task} is not published: {refused}. A person approves it in Airflow, or by: tradewind run RECIPE "
+                    f"--task {task} --approve REASON"
+                )
             version = self.registry.publish(
                 self.model_name(task),
                 publish.path / "export",
                 fingerprint=finetune.fingerprint,
                 publish_reference=publish.reference,
                 expected_champion=against,
-                tags={"gate": gate.reference, "run": self.run_id, "recipe": self.recipe.name, "task": task} | forced,
+                tags={"gate": gate.reference, "run": self.run_id, "recipe": self.recipe.name, "task": task} | notes,
                 metrics=metrics,
                 params={
                     "seed": self.recipe.seed,
@@ -199,16 +232,21 @@ class Flow(Nodes):
                     "backend": self.recipe.runtime.backend,
                 },
                 experiment=self.recipe.name,
+                who=decision.who if decision else None,
             )
         entry = self._record()["nodes"][node_name("publish", task)]
         self.store.runs.record(self.run_id, node_name("publish", task), entry | {"version": version.version})
         return version
 
     def finish(self, outcome: str) -> Path:
-        """Record how the run ended, and render its report from what its steps wrote. Returns the page."""
+        """Record how the run ended, and render its report. Returns the page."""
+        self.store.runs.finish(self.run_id, outcome)
+        return self.report()
+
+    def report(self) -> Path:
+        """Render the report of the run from what its steps have written so far. Returns the page."""
         from pipeline.report import render
 
-        self.store.runs.finish(self.run_id, outcome)
         record = self._record()
         artifacts = {
             node: self.store.get(entry["reference"]).path

@@ -26,6 +26,7 @@ class TaskOutcome:
         example: dict. A test row that the candidate answered right: text, text_pair where there is one, label,
             confidence; None when there is none.
         forced: str. Why it was published against its verdict; None when it was not.
+        waits: bool. Whether it is published as soon as a person approves it.
         search: dict. The result of the search for its values; None when there was none.
     """
 
@@ -38,6 +39,7 @@ class TaskOutcome:
     model: str
     example: dict[str, Any] | None
     forced: str | None = None
+    waits: bool = False
     scratch: dict[str, Any] | None = None
     search: dict[str, Any] | None = None
 

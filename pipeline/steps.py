@@ -125,7 +125,7 @@ GRAPH = {
         ),
         Step(
             "publish",
-            ("name", "publish", KIND, DECODE),
+            ("name", "publish.registered_model", "publish.golden_rows", KIND, DECODE),
             {"model": "finetune", "evaluation": "evaluate", "verdict": "gate", "rows": "validate"},
             uses=("runtime.backend",),
         ),

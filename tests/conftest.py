@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from pipeline.training.compile_cache import JAX_FOLDER, kind_of_machine
+
 # A slow machine is no failure.
 settings.register_profile("tradewind", deadline=None)
 settings.load_profile("tradewind")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let all tests, and the processes they start, compile each JAX program once."""
+    kept = {
+        JAX_FOLDER: str(config.cache.mkdir(f"jax-{kind_of_machine('jax')}")),  # type: ignore[union-attr]
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    for name, value in kept.items():
+        os.environ.setdefault(name, value)
+
 
 PLACES = ("harbour", "meadow", "mountain", "village", "river", "forest", "island", "market")
 KINDS = {"weather": ("rain", "wind", "snow", "sun"), "trade": ("silk", "salt", "copper", "pepper")}

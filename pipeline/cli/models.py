@@ -66,6 +66,8 @@ def show(model: Model) -> None:
         table.add_row("forced", escape(gate["forced"]))
     for reason in gate["reasons"]:
         table.add_row("", escape(reason))
+    if "approved" in version.tags:
+        table.add_row("approval", escape(version.tags["approved"]))
     for tag in ("run", "publish", "gate", "fingerprint"):
         table.add_row(tag, escape(version.tags.get(tag, "-")))
     table.add_row("judged against", f"version {version.judged_against}" if version.judged_against else "nobody")
@@ -84,6 +86,8 @@ def diff(first: Model, second: Model) -> None:
     names = [f"{version.name}:{version.version}" for version in (one, two)]
     metrics = [_read(version, "metrics.json") for version in (one, two)]
     table = listing("", *names, "difference")
+    if (kinds := [each["kind"] for each in metrics])[0] != kinds[1]:
+        table.add_row("kind", *kinds, "answers of different kinds: no figure compares")
     for metric in dict.fromkeys(name for each in metrics for name in HEADLINES[each["kind"]]):
         values = [metrics_of.get(metric) for metrics_of in metrics]
         known = [value for value in values if value is not None]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pipeline.cli.failure import command_line, resumable
 from pipeline.cli.output import open_display
-from pipeline.cli.recipe import Overrides, RecipeFile
+from pipeline.cli.recipe import Overrides, RecipeFile, RunDate, dates_of_run
 from pipeline.config import Settings
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def peek(
     rows: Annotated[int, typer.Option(min=1, max=100, help="How many packed rows.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a row, for programs.")] = False,
     overrides: Overrides = None,
+    date: RunDate = None,
 ) -> None:
     """Show packed rows as the model will see them: texts, token pieces, masks, labels, padding.
 
@@ -47,13 +48,14 @@ def peek(
     from pipeline.recipes import load_recipe
 
     display = open_display()
-    again = command_line("data", "peek", str(recipe), task=task, set=overrides)
+    again = command_line("data", "peek", str(recipe), task=task, set=overrides, date=date)
     with resumable(lambda: "reading the recipe", lambda: again):
         found = load_recipe(recipe, overrides or [])
+        dates = dates_of_run(date, found)
     if task is not None and task not in found.tasks:
         raise typer.BadParameter(f"received {task!r}; expected one of {', '.join(found.tasks)}", param_hint="--task")
     with resumable(lambda: display.current or "data peek", lambda: again):
-        flow = Flow.create(found, recipe, Settings(), trigger="cli")
+        flow = Flow.create(found, recipe, Settings(), trigger="cli", dates=dates)
         flow.step("validate", None, display)
         tokens = flow.step("preprocess", None, display).path
         flow.store.runs.finish(flow.run_id, "succeeded")

@@ -58,6 +58,8 @@ def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
     title = Text(name, style="bold")
     title.append(f"  {word}", style=f"bold {colour}")
     title.append(f", published as {task.model} version {task.version}" if task.version else ", not published")
+    if task.waits:
+        title.append(" yet: awaiting approval", style="bold yellow")
     console.print(title)
     console.print(_metrics_table(task))
     if search := task.search:
@@ -65,6 +67,8 @@ def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
     facts = Facts()
     if task.forced:
         facts.add("forced", task.forced, style="bold red")
+    if task.waits:
+        facts.add("approval", "the recipe wants a person's; run the same command again with --approve REASON")
     for number, reason in enumerate(task.reasons):
         facts.add("" if number else "verdict", reason)
     if task.example:

@@ -12,10 +12,11 @@ import typer
 
 from pipeline.cli.failure import command_line, resumable
 from pipeline.cli.output import open_display
-from pipeline.cli.recipe import Overrides, RecipeFile
+from pipeline.cli.recipe import Overrides, RecipeFile, RunDate, dates_of_run
 from pipeline.cli.result import print_artifact, print_outcome
 from pipeline.cluster.place import find_place
 from pipeline.config import Recipe, Settings
+from pipeline.dates import render
 from pipeline.flow import STEPS, Flow
 from pipeline.recipe_keys import did_you_mean
 from pipeline.recipes import load_recipe
@@ -65,7 +66,7 @@ Processes = Annotated[
 def reason_of(reason: str | None) -> str | None:
     """Return the reason when it says something."""
     if reason is not None and not reason.strip():
-        raise typer.BadParameter("received an empty reason; expected why the model is published against its verdict")
+        raise typer.BadParameter("received an empty reason; expected why the model is published")
     return reason
 
 
@@ -75,6 +76,18 @@ Force = Annotated[
         "--force",
         metavar="REASON",
         help="Publish whatever the verdict. The reason is kept in gate.json of the export and in the registry's tags.",
+        callback=reason_of,
+    ),
+]
+
+
+Approve = Annotated[
+    str | None,
+    typer.Option(
+        "--approve",
+        metavar="REASON",
+        help="Publish what waits for a person: what publish.approval asks about, and what the gate hands to one. It is "
+        "kept with the version, with your name and the time.",
         callback=reason_of,
     ),
 ]
@@ -113,6 +126,8 @@ def run(
     profile: Profile = False,
     processes: Processes = None,
     force: Force = None,
+    date: RunDate = None,
+    approve: Approve = None,
     run_id: Annotated[
         str | None, typer.Option("--run-id", metavar="ID", help="Name of the run. Default: recipe and time.")
     ] = None,
@@ -131,18 +146,21 @@ def run(
     def resume() -> str:
         # What was computed anew before the failure is finished: go on from the step that failed.
         again = part_of(display.current.split("[")[0]) if restart and display.current else restart
-        return command_line("run", str(recipe), **{"from": again}, task=tasks, set=overrides, force=force)
+        given = {"from": again, "task": tasks, "set": overrides, "force": force, "approve": approve, "date": date}
+        return command_line("run", str(recipe), **given)
 
     with resumable(lambda: "reading the recipe", resume):
         found = load_recipe(recipe, overrides or [])
+        dates = dates_of_run(date, found)
+        found = render(found, dates)
     _check_tasks(found, tasks or [])
     with resumable(lambda: display.current or "run", resume):
         if helps(found):
             return
-        flow = Flow.create(found, recipe, Settings(), run_id=run_id, trigger="cli")
+        flow = Flow.create(found, recipe, Settings(), run_id=run_id, trigger="cli", dates=dates)
         flow.force = force
         with crew_of(flow):
-            outcome = flow.run(tasks or None, restart, display)
+            outcome = flow.run(tasks or None, restart, display, approve)
     print_outcome(outcome, display.console)
 
 
@@ -167,6 +185,7 @@ def step(
     profile: Profile = False,
     processes: Processes = None,
     force: Force = None,
+    date: RunDate = None,
 ) -> None:
     """Run one step of a recipe on what the steps before it have left.
 
@@ -176,18 +195,23 @@ def step(
     overrides = with_flags(overrides, profile, processes)
     if force is not None and name != "publish":
         raise typer.BadParameter(f"received it for the step {name}; only publish can be forced", param_hint="--force")
+    if date is not None and run_id is not None:
+        raise typer.BadParameter("received it with --run, and a run has its date already", param_hint="--date")
     if trial is not None and name != "finetune":
         raise typer.BadParameter(f"received it for the step {name}; only finetune has trials", param_hint="--trial")
     number = str(trial) if trial else None
-    again = command_line("step", name, str(recipe), task=task, run=run_id, trial=number, set=overrides, force=force)
+    options = {"task": task, "run": run_id, "trial": number, "set": overrides, "force": force, "date": date}
+    again = command_line("step", name, str(recipe), **options)
     with resumable(lambda: "reading the recipe", lambda: again):
         found = load_recipe(recipe, overrides or [])
+        dates = dates_of_run(date, found)
+        found = render(found, dates) if run_id is None else found
     chosen = _task_of(name, found, task)
     with resumable(lambda: display.current or f"step {name}", lambda: again):
         if helps(found):
             return
         if run_id is None:
-            flow = Flow.create(found, recipe, Settings(), trigger="cli")
+            flow = Flow.create(found, recipe, Settings(), trigger="cli", dates=dates)
         else:
             flow = Flow.resume(run_id, Settings())
         flow.force = force

@@ -121,6 +121,8 @@ def _show_run(store: Store, run_id: str) -> None:
     table.add_row("run", run_id)
     table.add_row("recipe", record["recipe_name"])
     table.add_row("created", f"{when(record['created'])}, {record['trigger']}")
+    if dates := record.get("dates"):
+        table.add_row("date", f"{dates['data_interval_start']} to {dates['data_interval_end']}")
     table.add_row("outcome", colored(record["outcome"]))
     console.print(table)
     nodes = listing("node", "artifact", "seconds", "")

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.airflow import Airflow, Monitor, Notify
 from pipeline.config.checks import Checks, ColumnCheck, Drift, Expectation
 from pipeline.config.finetuning import Finetune, Lora
 from pipeline.config.generation import Decode, check_prompt, check_writer, names_in
 from pipeline.config.judging import Evaluate, Gate
 from pipeline.config.preprocess import Clean, Deduplicate, Filters, NearDuplicates, Preprocess, Split, Tokenizer
-from pipeline.config.running import Airflow, Mesh, Publish, Ray, Runtime
+from pipeline.config.running import Mesh, Publish, Ray, Runtime
 from pipeline.config.search import Range, Search
 from pipeline.config.section import Fraction, Name, Section, Severity
 from pipeline.config.settings import Settings, resolve_secrets
@@ -43,8 +44,10 @@ __all__ = [
     "Lora",
     "Mesh",
     "Model",
+    "Monitor",
     "Name",
     "NearDuplicates",
+    "Notify",
     "Optimization",
     "Preprocess",
     "Pretrain",
@@ -180,6 +183,7 @@ class Recipe(Section):
     publish: Publish = Publish()
     runtime: Runtime = Runtime()
     airflow: Airflow = Airflow()
+    monitor: Monitor | None = Field(None, description="a DAG that watches what was published; default: there is none")
 
     @model_validator(mode="before")
     @classmethod

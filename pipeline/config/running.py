@@ -11,12 +11,26 @@ from pipeline.config.section import Section
 Size = Annotated[int, Field(ge=-1)]
 
 
+class Approval(Section):
+    """A person is asked after the gate and before publishing, about everything that the gate has not refused."""
+
+    timeout_hours: Annotated[float, Field(gt=0)] = Field(24.0, description="how long Airflow waits for an answer")
+    default: Literal["reject", "approve"] = Field(
+        "reject",
+        description="what holds when nobody answers in time; what the gate hands to a person is rejected in any case",
+    )
+
+
 class Publish(Section):
     """Where proven models go."""
 
     registered_model: str = Field("{recipe}-{task}", description="name in the registry")
     golden_rows: Annotated[int, Field(ge=1, le=1000)] = Field(
         64, description="test rows on which the reloaded export must answer as the trained model did"
+    )
+    approval: Approval | None = Field(
+        None,
+        description="{}: publish only what a person approves, in Airflow or by --approve REASON; null: nobody asks",
     )
 
 
@@ -95,13 +109,3 @@ class Runtime(Section):
         description="where the curves of a training go too; logs/metrics.jsonl always has them",
     )
     profile: bool = Field(False, description="write a trace of five updates to logs/profile")
-
-
-class Airflow(Section):
-    """How Airflow runs the recipe."""
-
-    schedule: str | None = Field(None, description="cron expression or preset such as @daily; null: only by hand")
-    retries: Annotated[int, Field(ge=0)] = Field(2, description="tries after the first, each going on where it stopped")
-    retry_delay_seconds: Annotated[int, Field(ge=0)] = Field(30, description="between two tries")
-    owner: str = Field("tradewind", description="shown in Airflow")
-    tags: list[str] = Field(default_factory=list, description="shown in Airflow, and filtered by")

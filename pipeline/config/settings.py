@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     workspace: Path = Field(Path("workspace"), description="artifacts, runs, registry and Airflow's files live here")
     recipes: Path = Field(Path("configs"), description="folder of the recipes that become DAGs")
     registry: str | None = Field(None, description="MLflow address; default: a SQLite file in the workspace")
+    pool: str | None = Field(None, description="Airflow's pool for what computes on the accelerator, as airflow.pool")
+    pool_slots: int = Field(1, ge=1, description="how many of its slots a step takes, as airflow.pool_slots")
     serve_tokens: SecretStr | None = Field(
         None, description="of `tradewind serve`, between blanks; default: none needed"
     )

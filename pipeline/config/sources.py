@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.section import Section
+from pipeline.dates import check_template
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -43,7 +44,7 @@ class FilesSource(Columns):
     path: str | list[str] | None = Field(
         None,
         description="file, glob or URL (`s3://bucket/*.parquet`, `hf://datasets/owner/name/*.csv`), or a list of them; "
-        "relative to the working folder",
+        "relative to the working folder; `{{ ds }}` stands for the date of the run",
     )
     folder: str | None = Field(
         None, description="folder or URL that the paths below are in; default: the working folder"
@@ -85,7 +86,9 @@ class FilesSource(Columns):
             received = "both" if self.path else "neither"
             raise ValueError(f"received {received} of `path` and `splits`; expected one of them")
         given = [self.path, *(self.splits or {}).values()]
+        given.append(self.folder)
         for path in (path for entry in given if entry for path in ([entry] if isinstance(entry, str) else entry)):
+            check_template(path)
             if "://" in path:
                 _refuse_password(path)
         self._require_fitting_keys()
@@ -127,7 +130,16 @@ class SqlSource(Columns):
     connection: str | None = Field(
         None, description="instead of `url`: an Airflow connection, or the variable AIRFLOW_CONN_<NAME>"
     )
-    query: str = Field(description="the SELECT whose rows are the data; ORDER BY a key keeps their order")
+    query: str = Field(
+        description="the SELECT whose rows are the data; ORDER BY a key keeps their order; `{{ ds }}` stands for the "
+        "date of the run"
+    )
+
+    @field_validator("query")
+    @classmethod
+    def _dates_are_known(cls, query: str) -> str:
+        check_template(query)
+        return query
 
     @field_validator("url")
     @classmethod

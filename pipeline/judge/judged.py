@@ -43,6 +43,7 @@ def verdict(run: Values, artifacts: Artifacts, name: str) -> Values:
         "description": run["recipe"]["tasks"][name].get("description", ""),
         "gate": gate,
         "forced": read(exported.parent, exported.name).get("forced") if exported and exported.exists() else None,
+        "approval": run.get("nodes", {}).get(f"approval[{name}]"),
         "kind": kind_of(run, name),
         "models": list(metrics),
         "scores": scores(metrics, gate),

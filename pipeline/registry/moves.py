@@ -32,7 +32,7 @@ class Move:
         how: str. `publish`, `promote` or `rollback`.
         version: str. Who became champion.
         before: str or None. Who was it until then.
-        who: str. Whose process moved it.
+        who: str. Who moved it: a user of Airflow, or else the user of the process.
         why: str.
         when: str. ISO 8601, UTC.
     """
@@ -45,9 +45,9 @@ class Move:
     when: str
 
     @classmethod
-    def now(cls, how: str, version: str, before: str | None, why: str) -> Move:
-        """Return a move made by this process at this moment."""
-        return cls(how, version, before, whoami(), why[:LONGEST_REASON], datetime.now(UTC).isoformat())
+    def now(cls, how: str, version: str, before: str | None, why: str, who: str | None = None) -> Move:
+        """Return a move made at this moment, by this process's user unless it is said by whom."""
+        return cls(how, version, before, who or whoami(), why[:LONGEST_REASON], datetime.now(UTC).isoformat())
 
     @property
     def tag(self) -> tuple[str, str]:
@@ -75,8 +75,8 @@ def served_before(moves: Iterable[Move], version: str) -> str | None:
     return promoted[-1].before if promoted else None
 
 
-def promote(registry: Registry, model: str, version: str, why: str) -> Version:
-    """Make a registered version the champion by hand; who, when and why are kept.
+def promote(registry: Registry, model: str, version: str, why: str, who: str | None = None) -> Version:
+    """Make a registered version the champion by hand; who (default: this process's user), when and why are kept.
 
     Raises:
         PublishError: no reason, no such version, its files are gone, or it is the champion already.
@@ -86,21 +86,34 @@ def promote(registry: Registry, model: str, version: str, why: str) -> Version:
         current = champion.version if champion else None
         if current == version:
             raise PublishError(f"{model!r} version {version} is the champion already; there is nothing to promote")
-        move = Move.now("promote", version, current, _reason(why))
+        move = Move.now("promote", version, current, _reason(why), who)
         if chosen.withdrawn is not None:
             registry.mlflow.client.delete_model_version_tag(model, version, WITHDRAWN)
         move_champion(registry, model, move, current)
         return registry.version(model, version)
 
 
-def rollback(registry: Registry, model: str, why: str) -> Version:
+def rollback(registry: Registry, model: str, why: str, who: str | None = None, expected: str | None = None) -> Version:
     """Let the previous champion serve again; the present one is marked, so that no run publishes it by itself.
 
+    Args:
+        registry: Registry. Where the model is.
+        model: str. Its name.
+        why: str. Kept with who (default: this process's user) and when.
+        who: str or None. Who rolls it back.
+        expected: str or None. The version that is to be taken back; None: whichever is champion.
+
     Raises:
-        PublishError: no reason, no champion, nobody served before it, or the earlier version's files are gone.
+        PublishError: no reason, no champion or another than the expected one, nobody served before it, or the earlier
+            version's files are gone.
     """
     with registry.errors(f"roll back {model!r}"), registry.mlflow.lock():
         champion, earlier = registry.champion(model), registry.aliased(model, PREVIOUS)
+        if champion is not None and expected not in (None, champion.version):
+            raise PublishError(
+                f"{model!r} version {expected} is no longer the champion, version {champion.version} is; nothing was "
+                "rolled back. Look at the model as it is now, and decide again"
+            )
         if champion is None or earlier is None:
             known = ", ".join(version.version for version in registry.versions(model)) or "none"
             lacking = "champion to go back from" if champion is None else "previous version to go back to"
@@ -108,7 +121,7 @@ def rollback(registry: Registry, model: str, why: str) -> Version:
                 f"{model!r} has no {lacking}; registered versions: {known}. Name the one that shall serve: "
                 f"tradewind models promote {model}:VERSION --why REASON"
             )
-        move = Move.now("rollback", earlier.version, champion.version, _reason(why))
+        move = Move.now("rollback", earlier.version, champion.version, _reason(why), who)
         note = f"{move.why} ({move.who}, {move.when[:16]} UTC)"
         registry.mlflow.client.set_model_version_tag(model, champion.version, WITHDRAWN, note)
         move_champion(registry, model, move, served_before(registry.moves(model), earlier.version))

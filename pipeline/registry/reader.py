@@ -23,12 +23,13 @@ DELETED = "Deleted_Internal"
 
 @dataclass(frozen=True)
 class Record:
-    """One registered version as the registry's tables have it."""
+    """One registered version as the registry's tables have it; `created` is in milliseconds since 1970."""
 
     version: str
     location: str
     tags: dict[str, str]
     aliases: tuple[str, ...]
+    created: int
 
 
 class Reader(Protocol):
@@ -77,12 +78,12 @@ class SqliteReader:
             for version, alias in database.execute(query, where):
                 aliases.setdefault(version, []).append(alias)
             query = (
-                "SELECT version, coalesce(storage_location, source) FROM model_versions "
+                "SELECT version, coalesce(storage_location, source), creation_time FROM model_versions "
                 "WHERE workspace = ? AND name = ? AND current_stage != ? ORDER BY version"
             )
             return [
-                Record(str(version), location, tags.get(version, {}), tuple(aliases.get(version, ())))
-                for version, location in database.execute(query, (*where, DELETED))
+                Record(str(version), location, tags.get(version, {}), tuple(aliases.get(version, ())), created)
+                for version, location, created in database.execute(query, (*where, DELETED))
             ]
 
     @contextmanager
@@ -129,6 +130,7 @@ class ClientReader:
                 self.client.get_model_version_download_uri(model, each.version),
                 dict(each.tags),
                 tuple(aliases.get(str(each.version), ())),
+                int(each.creation_timestamp),
             )
             for each in versions
         ]

@@ -103,17 +103,22 @@ class Registry:
 
     def aliased(self, model: str, alias: str) -> Version | None:
         """Return the version under an alias, None when there is none. Raises PublishError: unreadable registry."""
-        record = _with_alias(self._records(model), alias)
+        record = _with_alias(self.records(model), alias)
         return self._version(model, record) if record else None
 
     def version(self, model: str, version: str) -> Version:
         """Return one version. Raises PublishError: no such version, or its files are gone."""
-        records = self._records(model)
+        records = self.records(model)
         for record in records:
             if record.version == version:
                 return self._version(model, record)
         known = ", ".join(record.version for record in records) or "none"
         raise PublishError(f"model {model!r} has no version {version!r}; registered versions: {known}")
+
+    def is_settled(self, model: str, candidate_fingerprint: str) -> bool:
+        """Return whether the candidate is the champion already, or was taken back: publishing it changes nothing."""
+        known = [each for each in self.records(model) if each.tags.get(FINGERPRINT) == candidate_fingerprint]
+        return any(CHAMPION in each.aliases or WITHDRAWN in each.tags for each in known)
 
     def opponent(self, model: str, candidate_fingerprint: str) -> Version | None:
         """Return whom the candidate is judged against: the champion, or nobody (None).
@@ -124,7 +129,7 @@ class Registry:
         champion = self.champion(model)
         if champion is None or champion.fingerprint != candidate_fingerprint:
             return champion
-        known = {record.version for record in self._records(model)}
+        known = {record.version for record in self.records(model)}
         return self.version(model, champion.judged_against) if champion.judged_against in known else None
 
     def publish(
@@ -139,6 +144,7 @@ class Registry:
         metrics: Mapping[str, float],
         params: Mapping[str, Any],
         experiment: str,
+        who: str | None = None,
     ) -> Version:
         """Register the export (once per publish reference), check its files, and make it the champion.
 
@@ -152,6 +158,7 @@ class Registry:
             metrics: kept with the MLflow run.
             params: kept with the MLflow run.
             experiment: MLflow experiment, one per recipe.
+            who: has approved it; None: it is published in the name of this process's user.
 
         Raises:
             PublishError: the registry is unreachable, registered files differ from the export, or the champion has
@@ -178,9 +185,9 @@ class Registry:
             if CHAMPION not in version.aliases:
                 self._client.set_registered_model_alias(model, CANDIDATE, version.version)
             check_files(version.bundle, export, f"{model!r} version {version.version}")
-            return self._promote(version, expected_champion)
+            return self._promote(version, expected_champion, who)
 
-    def _promote(self, version: Version, expected: str | None) -> Version:
+    def _promote(self, version: Version, expected: str | None, who: str | None) -> Version:
         champion = self.champion(version.name)
         if champion and champion.version == version.version:
             return version
@@ -192,20 +199,22 @@ class Registry:
                 "against the present champion"
             )
         why = f"run {version.tags['run']}" if "run" in version.tags else "published"
-        move_champion(self, version.name, Move.now("publish", version.version, current, why), current)
+        if approved := version.tags.get("approved"):
+            why = f"{why}, {approved}"
+        move_champion(self, version.name, Move.now("publish", version.version, current, why, who), current)
         return self.version(version.name, version.version)
 
     def moves(self, model: str) -> list[Move]:
         """Return how the alias `champion` has moved, oldest first."""
-        return moves_of(self._records(model))
+        return moves_of(self.records(model))
 
     def aliases(self, model: str) -> dict[str, str]:
         """Return alias -> version. Raises PublishError: unreadable registry."""
-        return {alias: record.version for record in self._records(model) for alias in record.aliases}
+        return {alias: record.version for record in self.records(model) for alias in record.aliases}
 
     def versions(self, model: str) -> list[Version]:
         """Return every version, oldest first. Raises PublishError: files of one are gone."""
-        return [self._version(model, record) for record in self._records(model)]
+        return [self._version(model, record) for record in self.records(model)]
 
     def _register(
         self,
@@ -245,7 +254,8 @@ class Registry:
         if name not in self._reader.models():
             self._client.create_registered_model(name)
 
-    def _records(self, model: str) -> list[Record]:
+    def records(self, model: str) -> list[Record]:
+        """Return what the tables hold of a model's versions, oldest first. Raises PublishError: unreadable registry."""
         with self.errors(f"look up {model!r}"):
             return self._reader.records(model)
 

@@ -20,7 +20,7 @@ RUN_ID = re.compile(r"[A-Za-z0-9_~+][A-Za-z0-9_.~:+-]*")
 class Runs:
     """Run records, safe for many processes: every change happens under the run's lock and replaces the whole file.
 
-    A record is {run_id, recipe, recipe_name, created, trigger, nodes, outcome}; `nodes` maps a node (`pretrain`,
+    A record is {run_id, recipe, recipe_name, created, trigger, dates, nodes, outcome}; `nodes` maps a node (`pretrain`,
     `finetune.chapter`) to {reference, hit, seconds, status, error?}. An `outcome` is running, succeeded or failed.
     """
 
@@ -29,7 +29,13 @@ class Runs:
         self._folder = root / "runs"
 
     def create(
-        self, run_id: str, recipe: Mapping[str, Any], *, recipe_name: str | None = None, trigger: str = "manual"
+        self,
+        run_id: str,
+        recipe: Mapping[str, Any],
+        *,
+        recipe_name: str | None = None,
+        trigger: str = "manual",
+        dates: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Start the record of a run, or return to the one that exists (a retry); `recipe` holds its full values.
 
@@ -49,6 +55,7 @@ class Runs:
                 "recipe_name": recipe_name or str(recipe.get("name", "")),
                 "created": datetime.now(UTC).isoformat(timespec="microseconds"),
                 "trigger": trigger,
+                "dates": dict(dates or {}),
                 "nodes": {},
                 **(record or {}),
                 "outcome": "running",

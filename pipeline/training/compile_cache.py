@@ -23,6 +23,7 @@ from pipeline.training.hardware import accelerators, processor_features
 
 MOST_BYTES = 2_000_000_000
 SEALS = "seals"
+JAX_FOLDER = "JAX_COMPILATION_CACHE_DIR"
 
 
 def keep_compiled(backend: str, folder: Path) -> Path | None:
@@ -33,11 +34,14 @@ def keep_compiled(backend: str, folder: Path) -> Path | None:
         folder: Path. Holds the caches of all backends and machines.
 
     Returns:
-        The folder of this backend's cache here, or None where it has none.
+        The folder of this backend's cache here, or None where it has none. On JAX a folder that the user has named
+        (JAX_COMPILATION_CACHE_DIR) stays as it is.
     """
     if backend == "torch":
         return None
-    home = folder / f"{backend}-{_kind_of_machine(backend)}"
+    if backend == "jax" and (named := _named_by_user()):
+        return named
+    home = folder / f"{backend}-{kind_of_machine(backend)}"
     _open(home)
     if backend == "jax":
         _keep_on_jax(home)
@@ -77,7 +81,13 @@ def _entries(home: Path) -> list[Path]:
     return [path for path in home.iterdir() if path.is_file()] if home.is_dir() else []
 
 
-def _kind_of_machine(backend: str) -> str:
+def _named_by_user() -> Path | None:
+    named = os.environ.get(JAX_FOLDER)
+    return Path(named) if named and not (Path(named) / SEALS).is_dir() else None  # with seals, it is one of ours
+
+
+def kind_of_machine(backend: str) -> str:
+    """Return a short name of all that a compiled program depends on: versions, processor and accelerators."""
     versions = {"jax": ("jax", "jaxlib"), "tensorflow": ("tensorflow",)}[backend]
     facts = {
         "versions": [importlib.metadata.version(name) for name in ("keras", *versions)],

@@ -186,7 +186,7 @@ def test_a_bundle_that_answers_otherwise_is_not_published(judged, monkeypatch, b
         (out / "golden.json").write_text(json.dumps(written))
         return golden.answers + (0.5 if broken == "weights" else 0.0)
 
-    monkeypatch.setattr("pipeline.publish._reopen", reopened)
+    monkeypatch.setattr("pipeline.publishing.proof._reopen", reopened)
     with pytest.raises(PublishError, match=message):
         chain.publish(evaluation, verdict, f"published-{broken}")
 

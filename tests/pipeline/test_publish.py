@@ -15,7 +15,8 @@ import pipeline
 from pipeline.config import Recipe
 from pipeline.errors import PublishError
 from pipeline.progress import SilentProgress
-from pipeline.publish import PACKAGES, publish
+from pipeline.publish import publish
+from pipeline.publishing.archive import PACKAGES
 
 RECIPE = {
     "name": "clinic",

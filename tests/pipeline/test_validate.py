@@ -473,6 +473,17 @@ def test_labels_written_in_several_ways_are_warned_of(run):
     assert "labels of one kind: observed 'Good ' and 'good'" in warning
 
 
+@pytest.mark.parametrize("written", ["B-PER I-PER O", "['B-PER', 'I-PER', 'O']"])
+def test_tags_of_words_are_not_taken_for_labels_of_texts(run, written):
+    rows = [(f"Ada Byron number {number}", written) for number in range(9)] + [("all plain", "O O")] * 9
+    with pytest.raises(ValidationFailed, match=r"labels of texts, not of words.*set tasks.mood.data.kind: tagging"):
+        run(rows)
+
+
+def test_a_label_may_look_like_a_tag(run):
+    assert run([(f"text {number}", ("O", "B-1", "B-2 and O")[number % 3]) for number in range(30)]).warnings == []
+
+
 def test_given_test_texts_that_are_in_train_too_are_warned_of(tmp_path):
     for split, numbers in (("train", range(30)), ("test", range(28, 38))):
         lines = [json.dumps({"text": f"text number {number}", "label": "ab"[number % 2]}) for number in numbers]

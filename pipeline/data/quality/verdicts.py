@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Severity
@@ -13,6 +14,11 @@ from pipeline.data.quality.figures.texts import damaged, languages
 
 if TYPE_CHECKING:
     from pipeline.data.quality.survey import Survey, TaskRows
+
+
+TAG = r"(?:O|[BIESLU]-[\w.-]+)"  # of the IOB schemes
+TAGS = re.compile(rf"[\s\['\"]*{TAG}(?:[\s,'\"]+{TAG})+[\s\]'\"]*")
+MOST_TAGS = 0.2
 
 
 def conclude(survey: Survey) -> dict[str, Any]:
@@ -185,7 +191,21 @@ def _judge_labels(task: TaskRows, judge: Judge, figures: dict[str, Any]) -> None
         f"tasks.{task.name}.data.labels",
         most=0,
     )  # fmt: skip
+    if task.data.kind == "classification":
+        _judge_tags(task, judge, labels)
     _judge_rare_labels(judge, labels)
+
+
+def _judge_tags(task: TaskRows, judge: Judge, labels: dict[str, int]) -> None:
+    tags = [label for label in labels if TAGS.fullmatch(label)]
+    told = f"{told_share(len(tags), len(labels), ' labels')} tag one word after another"
+    judge.add(
+        "labels of texts, not of words", share(len(tags), len(labels)),
+        f"{told}, such as {tags[0][:60]!r}" if tags else told,
+        "labels that each stand for a whole text",
+        f"set tasks.{task.name}.data.kind: tagging, or name another column as tasks.{task.name}.data.label",
+        most=MOST_TAGS, severity="critical",
+    )  # fmt: skip
 
 
 def _judge_rare_labels(judge: Judge, labels: dict[str, int]) -> None:

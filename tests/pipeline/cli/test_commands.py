@@ -97,6 +97,12 @@ def test_check_of_a_wrong_recipe_exits_1_with_the_problem_and_no_traceback(folde
     assert "Traceback" not in output.err
 
 
+def test_check_looks_for_the_backbone_that_a_recipe_starts_from(folder, capsys):
+    assert main(["recipe", "check", "r.yaml", "--set", "pretrain.start_from=nowhere"]) == 1
+    assert "pretrain.start_from is 'nowhere', where there is no backbone.json" in capsys.readouterr().err
+    assert not (folder / "workspace").exists()
+
+
 def test_wrong_recipe_stops_a_run_with_the_command_to_repeat(folder, capsys):
     (folder / "r.yaml").write_text(SOUND + "seed: -1\n")
     assert main(["run", "r.yaml", "--task", "topic", "--set", "airflow.tags=[a, b]"]) == 1

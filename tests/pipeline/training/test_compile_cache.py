@@ -10,10 +10,15 @@ import keras
 import pytest
 
 from pipeline.training import compile_cache
-from pipeline.training.compile_cache import SEALS, drop_damaged, keep_compiled, seal
+from pipeline.training.compile_cache import JAX_FOLDER, SEALS, drop_damaged, keep_compiled, seal
 
 BACKEND = keras.backend.backend()
 ANSWER = 1134.0
+
+
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch) -> None:
+    monkeypatch.delenv(JAX_FOLDER, raising=False)
 
 
 def compile_once(folder) -> tuple[float, int]:
@@ -44,6 +49,14 @@ def test_the_second_process_loads_and_damage_is_compiled_anew(tmp_path) -> None:
         entry.write_bytes(damaged)
     assert compile_once(folder) == (ANSWER, 0)
     assert compile_once(folder) == (ANSWER, len(entries))
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="a variable of JAX")
+def test_a_folder_that_the_user_has_named_stays(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv(JAX_FOLDER, str(tmp_path / "chosen"))
+    assert compile_once(tmp_path / "ours") == (ANSWER, 0)
+    assert not (tmp_path / "ours").exists()
+    assert compile_once(tmp_path / "ours")[1] > 0
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="the others keep a cache")

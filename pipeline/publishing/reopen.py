@@ -1,4 +1,4 @@
-"""The fresh process of the reload proof: `python -m pipeline.reopen BUNDLE TEXTS.jsonl OUT.npy OUT.json`.
+"""The fresh process of the reload proof: `python -m pipeline.publishing.reopen BUNDLE TEXTS.jsonl OUT.npy OUT.json`.
 
 A module of its own, so that the code that answers in the proof, and nothing else, counts as code of the publish step.
 """
