@@ -267,7 +267,7 @@ def _groups(tokens: Path) -> np.ndarray:
         raise RecipeError(
             "pretrain.group_weight is set, and the training rows of the corpus have "
             f"{'no group' if groups is None else 'a single group'}; name a column that has several values with "
-            "sources.<source>.group, or remove group_weight"
+            "data.sources.<source>.group, or remove group_weight"
         )
     return groups
 
