@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # dev.txt holds all of core.txt at the same versions: an environment that has it serves the demo as it is.
 INSTALLED := $(if $(wildcard $(VENV)/.dev)$(filter test,$(MAKECMDGOALS)),dev,core)
 READY := $(if $(filter pip,$(INSTALLER)),$(VENV)/.made,$(VENV)/.uv)
-EXTRAS := torch cluster hub s3 gcs benchmarks
+EXTRAS := torch cluster hub s3 gcs signing kaggle deploy deploy-gpu benchmarks
 COMPILE = $(BIN)/uv pip compile -q --universal --generate-hashes --no-header $(UPGRADE)
 
 .DEFAULT_GOAL := help
@@ -42,6 +42,7 @@ lock: $(VENV)/.uv ## Write the hash-pinned requirements anew (UPGRADE=--upgrade:
 	  cp requirements/core.txt requirements/$$extra.txt; \
 	  $(COMPILE:$(UPGRADE)=) pyproject.toml --extra build --extra $$extra -o requirements/$$extra.txt; \
 	done
+	$(COMPILE) --group scheduling --constraint requirements/deploy.txt -o requirements/scheduling.txt
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 
 clean: ## Remove the environment and caches; artifacts and models in workspace/ stay

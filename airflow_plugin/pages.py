@@ -7,6 +7,7 @@ request with a header of its own: no form of another site can send it, and Airfl
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,20 +18,25 @@ from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_da
 from airflow.models.dagrun import DagRun
 from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
-from jinja2 import ChoiceLoader, Environment, PackageLoader
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from airflow_plugin.runs import record_of, settings
 from pipeline.errors import PublishError
+from pipeline.judge.names import spoken
 from pipeline.registry import Registry, rollback
+from pipeline.registry.overview import Overview, overview
 from pipeline.report import environment
 from pipeline.store import Store
 from pipeline.store.runs import references
 
 app = FastAPI(title="Tradewind", docs_url=None, redoc_url=None, openapi_url=None)
+TEMPLATES = Path(__file__).with_name("templates")
 MAY_READ_RUN = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
-# Nothing is loaded from elsewhere. Pages of Great Expectations bring scripts of their own.
+# Nothing is loaded from elsewhere.
 SAME_SITE = "default-src 'none'; img-src 'self' data:; font-src 'self' data:; connect-src 'self'; style-src 'self' "
 SAME_SITE += "'unsafe-inline'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'; script-src "
 
@@ -62,21 +68,19 @@ def show_file(dag_id: str, run_id: str, path: str) -> Response:
         owned += [page for folder in artifacts for page in (folder / "data_docs", folder / "drift.html")]
     if not file.is_file() or not any(file.is_relative_to(place) for place in owned):
         raise HTTPException(404, f"the run {run_id} of {dag_id} has no page {path}")
-    scripts = "'none'" if file.is_relative_to(owned[0]) else "'self' 'unsafe-inline'"
-    return FileResponse(file, headers={"Content-Security-Policy": SAME_SITE + scripts})
+    if "data_docs" in file.parts:  # pages of Great Expectations, with scripts of their own
+        return FileResponse(file, headers={"Content-Security-Policy": f"{SAME_SITE}'self' 'unsafe-inline'"})
+    return themed(file)
 
 
 @app.get("/models")
 def show_models(user: GetUserDep) -> Response:
     """Show the models of the recipes whose DAGs the user may read."""
-    from pipeline.judge.charts import curve
-    from pipeline.registry.overview import overview
-
     try:
         models = [model for model in overview(registry()) if allowed("GET", model.recipe, user)]
     except PublishError as error:
         return render("broken_page.html.j2", status_code=503, title="Models", error=str(error))
-    charts = {model.name: curve(model.history()) for model in models if len(model.entries) > 1}
+    charts = {model.name: history(model) for model in models if len(model.entries) > 1}
     writable = {model.name for model in models if allowed("PUT", model.recipe, user)}
     return render("models.html.j2", models=models, charts=charts, writable=writable)
 
@@ -90,7 +94,8 @@ def show_card(name: str, version: str, user: GetUserDep) -> Response:
         text = card.read_text("utf-8")
     except (PublishError, OSError) as error:
         raise HTTPException(404, str(error)) from None
-    return render("card.html.j2", name=name, version=version, text=text)
+    made = Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))  # noqa: S704 - no raw HTML
+    return render("card.html.j2", name=name, version=version, card=made)
 
 
 class Rollback(BaseModel):
@@ -130,6 +135,15 @@ def allowed(method: Any, recipe: str, user: Any) -> bool:
     return get_auth_manager().is_authorized_dag(method=method, details=DagDetails(id=recipe or None), user=user)
 
 
+def history(model: Overview) -> Any:
+    """Return the chart of a model's best-known figures over its versions; None where there are none."""
+    from pipeline.judge.charts import curve
+
+    drawn = curve({spoken(name, start=False): points for name, points in model.history().items()})
+    whole = [tick for tick in drawn.x_ticks if tick.text.isdecimal()] if drawn else []
+    return replace(drawn, x_ticks=whole) if drawn else None
+
+
 def registry() -> Registry:
     """Return the registry that the runs publish to."""
     return Registry.for_workspace(settings())
@@ -143,9 +157,16 @@ def render(template: str, status_code: int = 200, **values: Any) -> HTMLResponse
     return HTMLResponse(text, status_code, headers)
 
 
+def themed(file: Path) -> HTMLResponse:
+    """Return a page of the store, which is light or dark as Airflow is."""
+    nonce, script = secrets.token_urlsafe(16), (TEMPLATES / "theme.js").read_text("utf-8")
+    text = file.read_text("utf-8").replace("</head>", f'<script nonce="{nonce}">{script}</script></head>', 1)
+    return HTMLResponse(text, headers={"Content-Security-Policy": f"{SAME_SITE}'nonce-{nonce}'"})
+
+
 def templates() -> Environment:
     """Return the templates of these pages, which share the looks of the report's."""
     found = environment()
     assert found.loader is not None
-    found.loader = ChoiceLoader([PackageLoader("airflow_plugin"), found.loader])
+    found.loader = ChoiceLoader([FileSystemLoader(TEMPLATES), found.loader])
     return found

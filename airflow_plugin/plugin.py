@@ -41,5 +41,11 @@ class TradewindPlugin(AirflowPlugin):
             "destination": "dag_run",
             "url_route": "run_report",
         },
-        {"name": "Models", "href": f"{PREFIX}/models", "destination": "nav", "url_route": "models"},
+        {
+            "name": "Models",
+            "href": f"{PREFIX}/models",
+            "destination": "nav",
+            "url_route": "models",
+            "nav_top_level": True,
+        },
     ]

@@ -10,17 +10,18 @@ from urllib.parse import quote
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Context, Param, get_current_context
 from airflow.sdk.configuration import conf
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowSkipException
 
 from pipeline.flow import Flow
 from pipeline.judge.question import question
-from recipe_run import current_flow, errors_decide_on_retries, show_name
+from recipe_run import current_flow, errors_decide_on_retries
 
 logger = logging.getLogger("tradewind")
 
 APPROVE, REJECT = "Approve", "Reject"
 REASON = "reason"
-EACH_TASK = "{{ task_name }}"
+EACH_TASK = "{{ task.recipe_task }}"  # known before it waits, so the name is shown meanwhile
 TRIES, SECONDS_BETWEEN = 5, 5  # an answer without a reason, which only REST lets pass, is asked for again
 
 
@@ -37,20 +38,11 @@ class Approval(HITLOperator):
     ui_color = "#fdf3d8"
 
     def __init__(self, *, recipe_task: str, **how: Any) -> None:
-        reason = Param(
-            None,
-            type="string",
-            pattern=r"\S",
-            title="Reason",
-            description="Why it is published, or why it is not: kept with the version and in the report, with your "
-            "name and the time.",
-        )
-        super().__init__(subject="Publish?", options=[APPROVE, REJECT], defaults=REJECT, params={REASON: reason}, **how)
+        super().__init__(subject="Publish?", options=[APPROVE, REJECT], defaults=REJECT, **how)
         self.recipe_task = recipe_task
 
     def execute(self, context: Context) -> Any:
         """Ask, with the verdict at hand; skip where there is nothing to ask."""
-        show_name(self.recipe_task)
         with errors_decide_on_retries():
             flow = current_flow()
             if not flow.ask(self.recipe_task):
@@ -58,19 +50,20 @@ class Approval(HITLOperator):
             self.subject, self.body = _question(flow, self.recipe_task)
             approval, review = flow.recipe.publish.approval, flow.verdict(self.recipe_task) == "needs_review"
         assert approval is not None
+        self.params = _form()
         self.defaults = [APPROVE if approval.default == "approve" and not review else REJECT]
         self.response_timeout = timedelta(hours=approval.timeout_hours)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Record the answer, or that there was none in time."""
-        show_name(self.recipe_task)
         with errors_decide_on_retries():
             flow = current_flow()
             approval = flow.recipe.publish.approval
             if event.get("timedout"):
                 who, why = None, f"nobody answered within {approval.timeout_hours:g} hours" if approval else ""
             else:
+                self.params = _form()
                 super().execute_complete(context, event)
                 who, why = event["responded_by_user"]["name"], _reason(event["params_input"])
             decision = flow.decide(self.recipe_task, event["chosen_options"] == [APPROVE], who, why)
@@ -88,6 +81,12 @@ def approve(name: str) -> Approval:
         retries=TRIES,
         retry_delay=timedelta(seconds=SECONDS_BETWEEN),
     )
+
+
+def _form() -> ParamsDict:
+    """Return what is asked for beside the choice; made late, for of a task's own params Airflow wants values."""
+    description = "Why it is published, or why it is not: kept with your name and the time, and told in the report."
+    return ParamsDict({REASON: Param(None, type="string", pattern=r"\S", title="Reason", description=description)})
 
 
 def _question(flow: Flow, task: str) -> tuple[str, str]:

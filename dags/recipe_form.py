@@ -46,7 +46,7 @@ def form(recipe: Recipe) -> dict[str, Param]:
         description="Anything else of the recipe, one dotted.name=value a line, such as model.size=small or "
         "preprocess.tokenizer.lowercase=false. They win over the other fields.",
         type=["array", "null"],
-        items={"type": "string"},
+        items={"type": "string", "pattern": r"^[^=]+="},
         section="More",
     )
     knobs = {name: _field(name, recipe) for name in KNOBS}
@@ -124,7 +124,7 @@ def _field(name: str, recipe: Recipe, **layout: str) -> Param:
     allowed = {key: option[key] for option in options for key in SHOWN if key in option}
     if len(options) > 1:  # `T | None`
         allowed["type"] = [option["type"] for option in options]
-    return Param(value, description=schema.get("description"), **allowed, **layout)
+    return Param(value, description_md=schema.get("description"), **allowed, **layout)
 
 
 @cache

@@ -13,13 +13,23 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 
 from airflow_plugin.runs import record_of, settings
 from pipeline.config import Recipe, SqlSource
-from pipeline.errors import BackendError, ClusterError, DriftError, RecipeError, SourceError, ValidationFailed
+from pipeline.errors import (
+    BackendError,
+    ClusterError,
+    DriftError,
+    IntegrityError,
+    RecipeError,
+    SourceError,
+    ValidationFailed,
+)
 from pipeline.flow import Flow
 from pipeline.progress import LogProgress, Progress
 from pipeline.recipes import load_recipe
 from pipeline.steps import GRAPH, node_name
 from pipeline.store import Artifact
 from recipe_form import read_force, read_form
+from recipe_notify import require_connections
+from recipe_schedule import dates_of_run
 
 if TYPE_CHECKING:
     from pipeline.cluster.ray.jobs import End
@@ -28,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tradewind")
 
 # Errors that the next try would meet again.
-HOPELESS = (RecipeError, SourceError, ValidationFailed, DriftError, BackendError)
+HOPELESS = (RecipeError, SourceError, ValidationFailed, DriftError, BackendError, IntegrityError)
 
 
 def create_run(file: str) -> list[str]:
@@ -40,9 +50,11 @@ def create_run(file: str) -> list[str]:
         laid, recipe = recipe, load_recipe(file, overrides)
         check_scratch(file, laid, recipe)
         check_approval(file, laid, recipe)
-        force = force_of_run()
-        flow = Flow.create(recipe, file, settings(), run_id=run_id(), trigger="airflow")
+        force, dates = force_of_run(), dates_of_run(laid.airflow)
+        require_connections(laid)
+        flow = Flow.create(recipe, file, settings(), run_id=run_id(), trigger="airflow", dates=dates)
     logger.info("run %s of %s; tasks: %s", flow.run_id, file, ", ".join(tasks))
+    logger.info("date: %s to %s", dates.start.isoformat(), dates.end.isoformat())
     for override in overrides:
         logger.info("with %s", override)
     if force is not None:

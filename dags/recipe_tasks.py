@@ -12,8 +12,9 @@ from airflow_plugin.ray_job import RayJobTrigger
 from pipeline.cluster.ray.jobs import End
 from pipeline.errors import ClusterError
 from pipeline.steps import node_name
+from pipeline.store import Artifact
+from recipe_assets import BACKBONES, MODELS, publish_model, tell_of_backbone
 from recipe_run import (
-    LogDisplay,
     create_run,
     current_flow,
     errors_decide_on_retries,
@@ -87,7 +88,7 @@ class LaunchedStep(BaseOperator):
             logger.info("%s: the recipe does not ask for it", node)
             return None
         if (submitted := submit_step(self.step, self.recipe_task, self.trial)) is None:
-            return run_step(self.step, self.recipe_task, trial=self.trial).reference
+            return self._told(run_step(self.step, self.recipe_task, trial=self.trial))
         trigger = RayJobTrigger(submitted.address, submitted.job, node)
         raise TaskDeferred(trigger=trigger, method_name="take_over", kwargs={"there": submitted.there})
 
@@ -100,7 +101,13 @@ class LaunchedStep(BaseOperator):
             return self.execute(context)
         if self.shown_as:
             show_name(self.shown_as)
-        return run_step(self.step, self.recipe_task, end, self.trial).reference
+        return self._told(run_step(self.step, self.recipe_task, end, self.trial))
+
+    def _told(self, artifact: Artifact) -> str:
+        """Return the reference of what was made, and tell of a backbone that is another than before."""
+        if self.step == "pretrain":
+            tell_of_backbone(artifact)
+        return artifact.reference
 
 
 def preprocess() -> LaunchedStep:
@@ -110,7 +117,7 @@ def preprocess() -> LaunchedStep:
 
 def pretrain() -> LaunchedStep:
     """Train the backbone; another try goes on from the last checkpoint."""
-    return LaunchedStep(step="pretrain", doc_md=pretrain.__doc__)
+    return LaunchedStep(step="pretrain", doc_md=pretrain.__doc__, outlets=[BACKBONES])
 
 
 @task(trigger_rule=TriggerRule.NONE_FAILED)
@@ -173,19 +180,18 @@ def gate(name: str) -> dict[str, Any]:
     return {"reference": artifact.reference} | {key: artifact.result[key] for key in ("verdict", "reasons")}
 
 
-@task(map_index_template=EACH_TASK, trigger_rule=TriggerRule.NONE_FAILED)
-def publish(name: str, judged: dict[str, Any]) -> dict[str, str]:
+@task(map_index_template=EACH_TASK, outlets=[MODELS], trigger_rule=TriggerRule.NONE_FAILED)
+def publish(name: str, judged: dict[str, Any]) -> dict[str, Any]:
     """Prove the export, register it and make it the champion; skipped when the gate or a person has refused it."""
     show_name(name)
     with errors_decide_on_retries():
-        flow = current_flow()
-        if refused := flow.stays_back(name):
+        if refused := current_flow().stays_back(name):
             raise AirflowSkipException(f"not published, because {refused}: {' '.join(judged['reasons'])}")
-        version = flow.publish(name, LogDisplay())
+    version, published = publish_model(name)
     if version.withdrawn is not None:
         raise AirflowSkipException(version.stays_back)
     logger.info("publish[%s]: %s version %s is the champion", name, version.name, version.version)
-    return {"reference": version.tags["publish"], "model": version.name, "version": str(version.version)}
+    return published
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)

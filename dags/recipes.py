@@ -5,8 +5,8 @@
                                                    [ finetune -> scratch --> gate            ]  where gate.scratch asks
                                                        once per task of the recipe
 
-A recipe with `publish.approval` has `approve` between `gate` and `publish`.
-A recipe with a search has its rounds before `finetune`, each `propose -> trial`, once per trial.
+A recipe with `publish.approval` has `approve` between `gate` and `publish`. A recipe with a search has its rounds
+before `finetune`, each `propose -> trial`, once per trial. A recipe with a section `monitor` has a second DAG.
 
 Nothing heavy is imported here: a parse takes a fraction of a second, and happens every half minute.
 """
@@ -14,13 +14,12 @@ Nothing heavy is imported here: a parse takes a fraction of a second, and happen
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, TaskGroup, TriggerRule, task, task_group
 from airflow.sdk.definitions.param import ParamsDict
-from airflow.sdk.exceptions import AirflowFailException, AirflowTimetableInvalid
+from airflow.sdk.exceptions import AirflowFailException
 
 import recipe_tasks as tasks
 from pipeline.cluster.ray.launcher import address_of
@@ -29,9 +28,12 @@ from pipeline.errors import RecipeError
 from pipeline.recipes import list_recipes, load_recipe
 from recipe_approval import approve
 from recipe_form import form
+from recipe_limits import deadlines, default_args, limit_steps
+from recipe_monitor import monitor_dag
+from recipe_notify import notifiers
 from recipe_run import has_scratch, settings
+from recipe_schedule import first_day, schedule_of
 
-FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)  # schedules count from here; catchup is off, so nothing is made up for
 BROKEN = "broken recipe"
 NO_BREAK = "\u00a0"
 
@@ -45,11 +47,13 @@ def build() -> dict[str, DAG]:
             recipe = load_recipe(file)
             if recipe.name in dags:
                 raise RecipeError(f"{file}: name: another recipe is called {recipe.name!r} too; expected a new name")
-            dag = recipe_dag(file, recipe)
+            made = {recipe.name: recipe_dag(file, recipe)}
+            if recipe.monitor is not None:
+                made |= {(watching := monitor_dag(file, recipe)).dag_id: watching}
         except Exception as error:  # belongs to one recipe, and is shown in its DAG
             errors[file] = str(error)
         else:
-            dags[recipe.name] = dag
+            dags |= made
     for file, text in errors.items():
         name = _free_name(file, dags)
         dags[name] = broken_dag(name, text)
@@ -62,28 +66,20 @@ def recipe_dag(file: Path, recipe: Recipe) -> DAG:
     with DAG(
         recipe.name,
         description=recipe.description or None,
-        schedule=how.schedule,
-        start_date=FIRST_DAY,
-        catchup=False,
+        schedule=schedule_of(recipe),
+        start_date=first_day(recipe),
+        catchup=how.catchup,
+        deadline=deadlines(recipe),
         auto_register=False,
         max_active_runs=1,
         tags=set(how.tags),
         doc_md=f"{recipe.description}\n\nThe recipe, `{file.name}`:\n\n{_lines(file.read_text(encoding='utf-8'))}",
-        default_args={
-            "owner": how.owner,
-            "retries": how.retries,
-            "retry_delay": timedelta(seconds=how.retry_delay_seconds),
-        },
+        default_args=default_args(how),
     ) as dag:
         _lay_tasks(file, recipe)
+    limit_steps(dag, recipe)
     dag.params = ParamsDict(form(recipe))  # not before: each task would copy it four times, half of the parse
-    try:
-        dag.validate()  # else Airflow does it, and blames all DAGs of this file
-    except AirflowTimetableInvalid as error:
-        raise RecipeError(
-            f"{file}: airflow.schedule: received {how.schedule!r}, expected a cron expression such as 0 3 * * * or a "
-            f"preset such as @daily ({error})"
-        ) from None
+    dag.validate()  # else Airflow does it, and blames all DAGs of this file
     return dag
 
 
@@ -107,7 +103,10 @@ def _lay_tasks(file: Path, recipe: Recipe) -> None:
             judged >> approve(name) >> published
 
     started >> tasks.validate() >> tasks.drift() >> preprocessed >> pretrained
-    model.expand(name=started) >> tasks.finish()
+    finished = tasks.finish.override(
+        on_failure_callback=notifiers(recipe, "failure"), on_success_callback=notifiers(recipe, "success")
+    )
+    model.expand(name=started) >> finished()
 
 
 def _lay_rounds(recipe: Recipe, started: Any, pretrained: Any) -> Any:

@@ -37,6 +37,14 @@ class PublishError(TradewindError):
     """An export did not prove itself, or the registry refused it; the champion is untouched."""
 
 
+class IntegrityError(PublishError):
+    """The files of a version are not those that were registered, or lack the signature that is asked for."""
+
+
+class DeliveryError(PublishError):
+    """A registered version could not be brought to one of its targets; it is registered, and the champion serves."""
+
+
 class Interrupted(TradewindError):
     """A signal stopped the step or a worker of it; the same command goes on from there. Exit status 75: retry me."""
 

@@ -95,7 +95,7 @@ def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
 def recipe_yaml(recipe: Recipe, task: str) -> str:
     """Return what of the recipe made this task's model: without the other tasks, and how and when it ran."""
     values = recipe.model_dump(
-        mode="json", exclude={"runtime": True, "airflow": True, "monitor": True, "publish": {"approval"}}
+        mode="json", exclude={"runtime": True, "airflow": True, "monitor": True, "publish": {"approval", "targets"}}
     )
     values["tasks"] = {task: values["tasks"][task]}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.approval import Approvals
 from pipeline.backend import select_backend
 from pipeline.config import Recipe, Settings
 from pipeline.dates import Dates, render
+from pipeline.deliveries import Deliveries
 from pipeline.errors import PublishError
 from pipeline.factors import Input, bundle_content
 from pipeline.nodes import folder_of
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "Flow", "Outcome", "TaskOutcome"]
 
 
-class Flow(Approvals):
+class Flow(Deliveries):
     """One run of one recipe, from its first step to its report."""
 
     @classmethod
@@ -52,23 +52,25 @@ class Flow(Approvals):
 
         Raises:
             BackendError: the recipe's backend is not installed; better known now than after an hour.
-            RecipeError: what it starts from is not there, or does not fit it; or its sources read dates, and none are
-                given.
+            IntegrityError: the keys for signatures cannot be used, or are not a pair.
+            RecipeError: what it starts from is not there, or does not fit it; its sources read dates, and none are
+                given; or a target lacks a library or a token.
             StoreError: the workspace cannot be written, or the run exists with another recipe.
         """
         recipe = render(recipe, dates)
         select_backend(recipe.runtime.backend)
         run_id = run_id or f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
         flow = cls(recipe, run_id, settings)
+        flow.check_publishing()
         start = find_start(recipe, flow.store)
-        flow.store.runs.create(
+        record = flow.store.runs.create(
             run_id,
             recipe.model_dump(mode="json"),
             recipe_name=recipe.name,
             trigger=f"{trigger}: {recipe_path}",
             dates=dates.record() if dates else None,
         )
-        if isinstance(start, Artifact):
+        if isinstance(start, Artifact) and START not in record["nodes"]:  # a run keeps what it has begun with
             entry = {"reference": start.reference, "hit": start.hit, "seconds": 0.0, "status": "done"}
             flow.store.runs.record(run_id, START, entry)
         return flow
@@ -124,6 +126,7 @@ class Flow(Approvals):
             model=self.model_name(task),
             example=example_of(artifacts["evaluate"].path),
             search=artifacts["finetune"].result if self.searched("finetune", task) else None,
+            delivered=self.delivered(task),
             forced=None if verdict["verdict"] == "pass" else self.approved(task).force,
             waits=self.waits(task),
         )
@@ -200,9 +203,12 @@ class Flow(Approvals):
         return allowed.register(task)
 
     def register(self, task: str) -> Version:
-        """Register the published export of a task and move the champion to it; nothing happens the second time.
+        """Register the published export of a task, move the champion to it, and bring it to the recipe's targets.
+
+        The second time nothing happens, but for targets that have failed.
 
         Raises:
+            DeliveryError: a target failed; the champion has moved all the same.
             PublishError: it waits for a person, the registry refused it, or the champion has changed since the verdict.
         """
         publish, gate = self._made("publish", task), self._made("gate", task)
@@ -224,7 +230,7 @@ class Flow(Approvals):
                 fingerprint=finetune.fingerprint,
                 publish_reference=publish.reference,
                 expected_champion=against,
-                tags={"gate": gate.reference, "run": self.run_id, "recipe": self.recipe.name, "task": task} | notes,
+                tags={"gate": gate.reference, "task": task} | self.lineage(publish, finetune) | notes,
                 metrics=metrics,
                 params={
                     "seed": self.recipe.seed,
@@ -236,6 +242,7 @@ class Flow(Approvals):
             )
         entry = self._record()["nodes"][node_name("publish", task)]
         self.store.runs.record(self.run_id, node_name("publish", task), entry | {"version": version.version})
+        self.deliver(task, version)
         return version
 
     def finish(self, outcome: str) -> Path:
@@ -296,7 +303,8 @@ class Flow(Approvals):
             if self._node(CHAMPION, task):  # an earlier try of this run met one that has been taken back since
                 self.store.runs.record(self.run_id, node, {"status": "absent"})
             return
-        model = Input(champion.bundle, bundle_content(champion.bundle))
+        bundle = champion.checked_bundle()
+        model = Input(bundle, bundle_content(bundle))
         self._evaluate(model, task, node, display, {"version": champion.version})
 
     def _judge_scratch(self, task: str, display: Display) -> None:

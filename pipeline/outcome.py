@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class TaskOutcome:
         forced: str. Why it was published against its verdict; None when it was not.
         waits: bool. Whether it is published as soon as a person approves it.
         search: dict. The result of the search for its values; None when there was none.
+        delivered: list of str. Where it is besides the registry.
     """
 
     verdict: str
@@ -42,6 +43,7 @@ class TaskOutcome:
     waits: bool = False
     scratch: dict[str, Any] | None = None
     search: dict[str, Any] | None = None
+    delivered: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

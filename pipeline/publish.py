@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipeline.errors import PublishError
+from pipeline.publishing.adapters import ADAPTERS, export_adapters
 from pipeline.publishing.archive import packages_of
 from pipeline.publishing.card import model_card
 from pipeline.publishing.golden import golden_rows
@@ -53,6 +54,7 @@ def publish(
     progress: Progress,
     *,
     recipe_yaml: str,
+    backbone: Path | None = None,
     force: str | None = None,
 ) -> PublishResult:
     """Write out/export/ and out/proof.json.
@@ -67,6 +69,7 @@ def publish(
         out: receives export/ and proof.json.
         progress: told how the proof went.
         recipe_yaml: the whole recipe, kept in the export and told in the card.
+        backbone: artifact folder of `pretrain`, on which adapters alone are put again; None where none are asked for.
         force: why it is to be published whatever the verdict; kept in the export's gate.json and told in the card.
 
     Raises:
@@ -90,6 +93,11 @@ def publish(
     proof = prove(export, golden, out) | {"task": task, "backend": backend, "packages": packages}
     (out / "proof.json").write_text(json.dumps(proof, indent=2) + "\n", "utf-8")
     progress.say(f"reopened in a fresh process: {proof['rows']} rows agree within {proof['max_difference']:.1e}")
+
+    adapters = model.parent / ADAPTERS
+    if recipe.publish.adapters and backbone and adapters.is_dir():
+        export_adapters(export, adapters, backbone)
+        progress.say("the adapters on their backbone give the very weights of the model")
 
     name = recipe.publish.registered_model.format(recipe=recipe.name, task=task)
     card = model_card(name, yaml.safe_load(recipe_yaml), task, read_metrics(evaluation), gate, proof)

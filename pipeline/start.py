@@ -19,6 +19,7 @@ from pipeline.store.fingerprint import digest
 
 START = "start"  # the node of a run that holds it
 RUN = "run:"
+RECIPE = "recipe:"
 REFERENCE = re.compile(rf"(pretrain|{PRESET})/[0-9a-f]{{4,64}}")
 TOKENIZER = "tokenizer.json"
 PARTS = ("backbone.json", "backbone.weights.h5", TOKENIZER, "stable/*", f"{PRESET}/**/*")
@@ -54,6 +55,8 @@ def _find(start_from: str, store: Store) -> Artifact | Path:
     folder = Path(start_from)
     if start_from.startswith(RUN):
         return _of_run(start_from, store)
+    if start_from.startswith(RECIPE):
+        return _of_recipe(start_from, store)
     if REFERENCE.fullmatch(start_from) and not folder.is_dir():
         return store.get(start_from)
     if is_address(start_from):
@@ -64,9 +67,9 @@ def _find(start_from: str, store: Store) -> Artifact | Path:
         return _fetched(start_from, {"files": content}, store)
     if not describe(folder):
         raise RecipeError(
-            f"pretrain.start_from is {start_from!r}, where there is no backbone.json; give run:RUN_ID, the folder or "
-            "the name of an artifact of `pretrain`, such as workspace/artifacts/pretrain/FINGERPRINT, or a KerasHub "
-            "preset: hub://NAME, hf://USER/REPO, kaggle://..., or a folder that save_to_preset wrote"
+            f"pretrain.start_from is {start_from!r}, where there is no backbone.json; give run:RUN_ID, recipe:NAME, "
+            "the folder or the name of an artifact of `pretrain`, such as workspace/artifacts/pretrain/FINGERPRINT, or "
+            "a KerasHub preset: hub://NAME, hf://USER/REPO, kaggle://..., or a folder that save_to_preset wrote"
         )
     if not (folder / TOKENIZER).is_file():
         raise RecipeError(f"pretrain.start_from is {start_from!r}, which lacks {TOKENIZER}; give a whole artifact")
@@ -82,6 +85,18 @@ def _of_run(start_from: str, store: Store) -> Artifact:
             f"{entry.get('status', 'missing')}; `tradewind runs` lists the runs, and its recipe, run again, finishes it"
         )
     return store.get(entry["reference"])
+
+
+def _of_recipe(start_from: str, store: Store) -> Artifact:
+    name = start_from.removeprefix(RECIPE)
+    runs = [run for run in store.runs.list() if run["recipe_name"] == name]
+    for run in runs:
+        if run["nodes"].get("pretrain", {}).get("status") == "done":
+            return store.get(run["nodes"]["pretrain"]["reference"])
+    raise RecipeError(
+        f"pretrain.start_from is {start_from!r}, and none of the {len(runs)} runs of that recipe has finished its "
+        "pretraining; `tradewind runs` lists the runs. Run that recipe first"
+    )
 
 
 def _fetched(start_from: str, source: dict[str, Any], store: Store) -> Artifact:

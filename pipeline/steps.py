@@ -125,8 +125,17 @@ GRAPH = {
         ),
         Step(
             "publish",
-            ("name", "publish.registered_model", "publish.golden_rows", KIND, DECODE),
-            {"model": "finetune", "evaluation": "evaluate", "verdict": "gate", "rows": "validate"},
+            (
+                *("name", "publish.registered_model", "publish.golden_rows", "publish.license", "publish.adapters"),
+                *(KIND, DECODE),
+            ),
+            {
+                "model": "finetune",
+                "evaluation": "evaluate",
+                "verdict": "gate",
+                "rows": "validate",
+                "backbone": "pretrain",
+            },
             uses=("runtime.backend",),
         ),
     )

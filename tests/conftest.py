@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,19 +57,27 @@ airflow:
 
 @pytest.fixture
 def tiny_recipe(tmp_path: Path) -> Path:
-    """Return a recipe, alone in its folder, whose whole chain takes seconds and ends in a published model.
+    """Return a recipe, alone in its folder, whose whole chain takes seconds and ends in a published model."""
+    return write_tiny_recipe(tmp_path)
 
-    One row in seven has words drawn without regard to its label, so no model answers all of them rightly.
-    """
+
+@pytest.fixture(scope="session")
+def tiny_recipe_in() -> Callable[[Path], Path]:
+    """Return what writes that recipe into any folder, for fixtures that outlive a test."""
+    return write_tiny_recipe
+
+
+def write_tiny_recipe(folder: Path) -> Path:
+    """Write the recipe and its rows; one in seven has words drawn without regard to its label, so none is perfect."""
     chance = random.Random(5)
     rows = ["place,kind,note"]
     for number in range(240):
         place, kind = PLACES[number % len(PLACES)], chance.choice(list(KINDS))
         goods = " and ".join(chance.sample(KINDS[chance.choice(list(KINDS)) if number % 7 == 0 else kind], 2))
         rows.append(f"{place} {number % 40},{kind},{goods} at the {place} on day {number}")
-    data = tmp_path / "notes.csv"
+    data = folder / "notes.csv"
     data.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    file = tmp_path / "recipes" / "tiny.yaml"
+    file = folder / "recipes" / "tiny.yaml"
     file.parent.mkdir()
     file.write_text(RECIPE.format(data=data), encoding="utf-8")
     return file

@@ -122,7 +122,6 @@ def environment(settings: Settings, home: Path, port: int) -> dict[str, str]:
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "EXECUTION_API__JWT_EXPIRATION_TIME": TOKEN_SECONDS,
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
-        "USAGE_DATA_COLLECTION__ENABLED": False,
     }
     local = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST, "localhost")))
     return {

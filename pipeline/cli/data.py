@@ -41,9 +41,13 @@ def profile(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the source. Default: after its file or folder.")] = None,
     file_format: Annotated[
-        Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"],
+        Literal["auto", "csv", "tsv", "jsonl", "parquet", "text", "conll"],
         typer.Option("--format", help="Format of the files; auto goes by the suffix."),
     ] = "auto",
+    encoding: Annotated[
+        str, typer.Option(help="Of the files, such as latin-1; auto is UTF-8, or UTF-16 that begins with its mark.")
+    ] = "auto",
+    delimiter: Annotated[str, typer.Option(help="What stands between the columns of a CSV file, such as `;`.")] = ",",
     document: Annotated[
         Literal["line", "block", "file"], typer.Option(help="What one document is in plain text.")
     ] = "line",
@@ -55,6 +59,8 @@ def profile(
 
     The summary goes to stderr, the recipe to stdout or --out.
     """
+    from pydantic import ValidationError
+
     from pipeline.config import FilesSource, SqlSource
     from pipeline.data.quality.drafting.draft import draft
     from pipeline.data.quality.drafting.recipe_text import describe, slug, to_yaml
@@ -63,10 +69,16 @@ def profile(
         raise SourceError(f"--out: {out} exists already; name another file, or remove it first")
     its_name = name or slug(_last_part(source), set())
     described: FilesSource | SqlSource
-    if query is not None:
-        described = SqlSource(kind="sql", url=source, query=query, id=row_id)
-    else:
-        described = FilesSource(path=source, format=file_format, document=document, id=row_id)
+    try:
+        if query is not None:
+            described = SqlSource(kind="sql", url=source, query=query, id=row_id)
+        else:
+            described = FilesSource(
+                path=source, format=file_format, document=document, id=row_id, encoding=encoding, delimiter=delimiter
+            )
+    except ValidationError as error:
+        told = (f"{'.'.join(map(str, each['loc']))} {each['msg']}".strip() for each in error.errors())
+        raise SourceError(f"{its_name}: {'; '.join(told)}".replace("Value error, ", "")) from None
     with tempfile.TemporaryDirectory() as folder:
         found = draft(its_name, described, text, Path(folder))
     typer.echo(describe(found), err=True)

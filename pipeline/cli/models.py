@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline.cli import model_files
+from pipeline.cli.model_files import Model, find_version, registry_here
 from pipeline.cli.tables import colored, facts, listing, when
-from pipeline.config import Settings
+from pipeline.delivery import deliveries_of
 from pipeline.judge.names import HEADLINES, spoken
-from pipeline.registry import Registry, Version, promote, rollback
+from pipeline.registry import Version, promote, rollback
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
     from pipeline.registry import Move
 
 app = typer.Typer(help="Look at published models, and change which version serves.", no_args_is_help=True)
-Model = Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|:VERSION]", help="Default alias: champion.")]
+model_files.register(app)
 Why = Annotated[
     str, typer.Option("--why", metavar="REASON", help="Kept with the version, with your name and the time.")
 ]
+
+LINEAGE = ("run", "publish", "gate", "fingerprint", "finetune", "backbone", "data", "code", "license")
 
 
 def register(application: typer.Typer) -> None:
@@ -36,7 +40,7 @@ def register(application: typer.Typer) -> None:
 @app.command("list")
 def list_models() -> None:
     """List every version of every model, newest first, with its aliases and what it reached."""
-    registry = _registry()
+    registry = registry_here()
     table = listing("model", "version", "serves as", "made by", "figures")
     for name in registry.models():
         for version in reversed(registry.versions(name)):
@@ -51,8 +55,8 @@ def list_models() -> None:
 @app.command("show")
 def show(model: Model) -> None:
     """Show a version: what it is, why it passed, where it came from, and how the champion has moved."""
-    registry = _registry()
-    version = _find(registry, model)
+    registry = registry_here()
+    version = find_version(registry, model)
     gate, card = _read(version, "gate.json"), _read(version, "bundle.json")
     console, table = Console(), facts()
     table.add_row("model", f"{version.name} version {version.version}")
@@ -68,10 +72,14 @@ def show(model: Model) -> None:
         table.add_row("", escape(reason))
     if "approved" in version.tags:
         table.add_row("approval", escape(version.tags["approved"]))
-    for tag in ("run", "publish", "gate", "fingerprint"):
+    for tag in LINEAGE:
         table.add_row(tag, escape(version.tags.get(tag, "-")))
     table.add_row("judged against", f"version {version.judged_against}" if version.judged_against else "nobody")
+    table.add_row("signed", "yes" if version.signed else "no")
     table.add_row("folder", escape(str(version.bundle)))
+    for delivery in deliveries_of(registry, version.name):
+        if delivery.version == version.version:
+            table.add_row("also at", f"{escape(delivery.place)} (since {when(delivery.when)})")
     console.print(table)
     if moves := registry.moves(version.name):
         console.print(_history(moves))
@@ -80,8 +88,8 @@ def show(model: Model) -> None:
 @app.command("diff")
 def diff(first: Model, second: Model) -> None:
     """Compare two versions: figures on their test rows, labels, packages, and the recipes they were made by."""
-    registry = _registry()
-    one, two = _find(registry, first), _find(registry, second)
+    registry = registry_here()
+    one, two = find_version(registry, first), find_version(registry, second)
     console = Console()
     names = [f"{version.name}:{version.version}" for version in (one, two)]
     metrics = [_read(version, "metrics.json") for version in (one, two)]
@@ -111,30 +119,20 @@ def promote_version(
     model: Annotated[str, typer.Argument(metavar="MODEL:VERSION|MODEL@ALIAS", help="Who is to serve.")], why: Why
 ) -> None:
     """Make a registered version the champion, whatever its verdict was; the present one becomes `previous`."""
-    registry = _registry()
-    chosen = _find(registry, model)
+    registry = registry_here()
+    chosen = find_version(registry, model)
     _served(promote(registry, chosen.name, chosen.version, why))
 
 
 @app.command("rollback")
 def roll_back(model: Annotated[str, typer.Argument(metavar="MODEL")], why: Why) -> None:
     """Let the previous champion serve again. The one taken back is not published again until it is promoted by hand."""
-    registry = _registry()
-    _served(rollback(registry, _find(registry, model).name, why))
+    registry = registry_here()
+    _served(rollback(registry, find_version(registry, model).name, why))
 
 
 def _served(version: Version) -> None:
     typer.echo(f"{version.name} version {version.version} is the champion")
-
-
-def _registry() -> Registry:
-    return Registry.for_workspace(Settings())
-
-
-def _find(registry: Registry, model: str) -> Version:
-    from pipeline.predict import find_model
-
-    return find_model(registry, model, "tradewind models")
 
 
 def _read(version: Version, file: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def monitor(
     settings = Settings()
     version = find_model(Registry.for_workspace(settings), model, "tradewind monitor")
     found = monitoring.monitor(
-        version.bundle,
+        version.checked_bundle(),
         version.name,
         version.version,
         log or settings.workspace / "served" / version.name,

@@ -50,7 +50,7 @@ def predict(
     version = find_model(Registry.for_workspace(Settings()), model)
     select_backend("auto")
     pairs = None if pair is None else [pair] * len(every)
-    for text, said in zip(every, answer(version.bundle, every, pairs, top), strict=True):
+    for text, said in zip(every, answer(version.checked_bundle(), every, pairs, top), strict=True):
         if as_json:
             asked = {"prompt" if "finished" in said else "text": text}  # an answer may be a text itself
             typer.echo(json.dumps(asked | said | _identity(version), ensure_ascii=False))

@@ -71,6 +71,8 @@ def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
         facts.add("approval", "the recipe wants a person's; run the same command again with --approve REASON")
     for number, reason in enumerate(task.reasons):
         facts.add("" if number else "verdict", reason)
+    for number, place in enumerate(task.delivered):
+        facts.add("" if number else "also at", place)
     if task.example:
         text, label, confidence = (task.example[key] for key in ("text", "label", "confidence"))
         pair = task.example.get("text_pair")

@@ -39,7 +39,7 @@ def runs(
         return
     table = listing("run", "recipe", "when", "outcome", "hit", "ran")
     for record in records[:limit]:
-        hits = [bool(entry.get("hit")) for entry in record["nodes"].values()]
+        hits = [bool(entry.get("hit")) for entry in record["nodes"].values() if entry.get("reference")]
         table.add_row(
             record["run_id"],
             record["recipe_name"],
@@ -130,7 +130,7 @@ def _show_run(store: Store, run_id: str) -> None:
     for node, entry in record["nodes"].items():
         reference, seconds = entry.get("reference"), entry.get("seconds")
         nodes.add_row(
-            node,
+            escape(node),
             _short(reference or "-"),
             "-" if seconds is None else f"{seconds:.1f}",
             _fate(entry) + (", no longer in the store" if reference and reference not in present else ""),
@@ -179,6 +179,9 @@ def _fate(entry: dict[str, Any]) -> str:
         return "[red]failed[/red]"
     if entry.get("status") == "running":
         return "[yellow]running[/yellow]"
+    if not entry.get("reference"):  # a person's approval, or a champion that is gone
+        told = f" by {entry['who'] or 'default'}: {entry['why']}" if "why" in entry else ""
+        return escape(f"{entry.get('status', '')}{told}")
     return "hit" if entry.get("hit") else "ran"
 
 

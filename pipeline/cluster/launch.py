@@ -1,4 +1,7 @@
-"""Starts the processes of a step where the recipe wants them: on this machine, or as a job of a Ray cluster."""
+"""Starts the processes of a step where the recipe wants them: on this machine, or as a job of a Ray cluster.
+
+A training never runs in a process that was forked: it gets one of its own on this machine, even if it is the only one.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class Launch:
     def wanted(self) -> bool:
         """Whether the step runs in other processes than the one that runs the recipe."""
         if self.step.trains:
-            return self.recipe.runtime.processes > 1 or self.recipe.runtime.launcher == "ray"
+            return self.recipe.runtime.processes > 1 or self.recipe.runtime.launcher == "ray" or was_forked()
         return self.step.spreads and self.recipe.runtime.data_engine == "ray" and self.on_a_cluster
 
     @property
@@ -96,3 +99,14 @@ class Launch:
         command += ["--task", self.task] if self.task else []
         command += ["--trial", str(self.trial)] if self.trial else []
         return command + (["--again"] if self.again else [])
+
+
+def was_forked() -> bool:
+    """Return whether this process is a copy of another, as those of Airflow's tasks are on Linux.
+
+    It has locks that threads of the other may have held when it was copied, and no such thread to release them, so a
+    backend must not be started in it. Linux marks such a process until it runs a program (PF_FORKNOEXEC in
+    include/linux/sched.h, field `flags` of proc_pid_stat(5)); on macOS Airflow starts programs by itself.
+    """
+    stat = Path("/proc/self/stat")
+    return stat.exists() and bool(int(stat.read_text().rpartition(")")[2].split()[6]) & 0x40)

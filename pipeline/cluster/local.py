@@ -15,13 +15,13 @@ from typing import IO
 
 from pipeline.cluster.channel import free_port
 from pipeline.cluster.place import COORDINATOR, NUM_PROCESSES, PROCESS_ID
-from pipeline.cluster.relay import replay
+from pipeline.cluster.relay import failure, replay
 from pipeline.errors import Interrupted, TradewindError
 from pipeline.progress import Progress
 from pipeline.training.hardware import accelerators
 
 RETRY = 75
-KEPT_LINES = 12
+KEPT_LINES = 40  # so that a traceback shows what of ours was at work
 GRACE_SECONDS = 30.0  # for the others to save and end, once one has ended
 POLL_SECONDS = 0.1
 
@@ -40,7 +40,7 @@ def run_processes(command: Sequence[str], processes: int, environment: Mapping[s
 
     Raises:
         Interrupted: they were stopped, or one was killed; the same call goes on where they stopped.
-        TradewindError: one of them failed, with its last line.
+        TradewindError: one of them failed: the error that ended it, or its last lines.
     """
     coordinator = f"127.0.0.1:{free_port()}"
     place = {NUM_PROCESSES: str(processes), COORDINATOR: coordinator}
@@ -56,9 +56,9 @@ def run_processes(command: Sequence[str], processes: int, environment: Mapping[s
         )
         for index in range(processes)
     ]
-    written: list[deque[str]] = [deque(maxlen=KEPT_LINES) for _ in children]
+    written = [Written() for _ in children]
     readers = [
-        threading.Thread(target=_read, args=(child.stdout, lines, progress), daemon=True)
+        threading.Thread(target=lines.read, args=(child.stdout, progress), daemon=True)
         for child, lines in zip(children, written, strict=True)
     ]
     for reader in readers:
@@ -68,6 +68,27 @@ def run_processes(command: Sequence[str], processes: int, environment: Mapping[s
     for reader in readers:
         reader.join(GRACE_SECONDS)
     _judge(statuses, written, bool(stopped))
+
+
+class Written:
+    """What a process has written, as far as it is no progress.
+
+    Attributes:
+        lines: deque of str. The last ones.
+        error: TradewindError or None. What ended it.
+    """
+
+    def __init__(self) -> None:
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self.error: TradewindError | None = None
+
+    def read(self, stream: IO[str] | None, progress: Progress) -> None:
+        """Read to the end, telling progress what is for it."""
+        assert stream is not None
+        for line in stream:
+            if (text := line.rstrip()) and not replay(text, progress):
+                self.lines.append(text)
+            self.error = failure(text) or self.error
 
 
 def _wait(children: list[subprocess.Popen[str]]) -> list[int]:
@@ -85,7 +106,7 @@ def _wait(children: list[subprocess.Popen[str]]) -> list[int]:
     return [child.wait() for child in children]
 
 
-def _judge(statuses: list[int], written: list[deque[str]], stopped: bool) -> None:
+def _judge(statuses: list[int], written: list[Written], stopped: bool) -> None:
     if not any(statuses):
         return
     numbered = [(index, status) for index, status in enumerate(statuses) if status]
@@ -93,20 +114,15 @@ def _judge(statuses: list[int], written: list[deque[str]], stopped: bool) -> Non
     failed = [index for index, status in numbered if status > 0 and status != RETRY]
     if stopped or not failed:
         raise Interrupted(f"training ended early: {told}; the same command goes on from the last checkpoint")
-    lines = "\n".join(written[failed[0]])
+    if error := written[failed[0]].error:
+        raise error
+    lines = "\n".join(written[failed[0]].lines)
     raise TradewindError(f"training failed: {told}. Process {failed[0]} wrote last:\n{lines}")
 
 
 def named(status: int) -> str:
     """Return an exit status in words: the signal, where one ended the process."""
     return f"status {status}" if status > 0 else signal.Signals(-status).name
-
-
-def _read(stream: IO[str] | None, lines: deque[str], progress: Progress) -> None:
-    assert stream is not None
-    for line in stream:
-        if (text := line.rstrip()) and not replay(text, progress):
-            lines.append(text)
 
 
 @contextmanager
@@ -159,7 +175,7 @@ def _prepared(index: int, processes: int) -> Callable[[], None]:
 def _devices(index: int, processes: int) -> dict[str, str]:
     """Return the variables that give a process its share of the GPUs."""
     number = len(accelerators())
-    if number < processes:
+    if processes == 1 or number < processes:
         return {}
     share = range(index * number // processes, (index + 1) * number // processes)
     return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, share))}

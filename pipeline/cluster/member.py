@@ -13,7 +13,7 @@ import traceback
 
 from pipeline.cluster.crew import Crew, follow
 from pipeline.cluster.place import end_now, find_place
-from pipeline.cluster.relay import LineDisplay, LineProgress
+from pipeline.cluster.relay import LineDisplay, LineProgress, tell_failure
 from pipeline.config import Settings
 from pipeline.errors import Interrupted, TradewindError
 from pipeline.flow import Flow
@@ -34,6 +34,7 @@ def main() -> None:
         _take_part(given.step, given.run, given.task, given.again, given.trial)
     except TradewindError as error:
         sys.stderr.write(f"{error}\n")
+        tell_failure(error)
         end_now(INTERRUPTED if isinstance(error, Interrupted) else 1)
     except BaseException as error:
         traceback.print_exception(error)

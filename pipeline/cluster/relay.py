@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline import errors
+from pipeline.errors import TradewindError
 from pipeline.progress import Progress, SilentProgress
 
 MARK = "\x1e"  # begins a line that is one of these, and no text of a library
@@ -49,11 +52,29 @@ def replay(line: str, progress: Progress) -> bool:
     if not line.startswith(MARK):
         return False
     told = json.loads(line.removeprefix(MARK))
+    if "error" in told:
+        return True  # is not progress: `failure` is for the one who judges how the process ended
     if "say" in told:
         progress.say(told["say"])
     else:
         progress.update(told["done"], told["total"], **told["figures"])
     return True
+
+
+def tell_failure(error: TradewindError) -> None:
+    """Write what ended this process, so that its launcher can raise the same."""
+    _write({"error": type(error).__name__, "text": str(error)})
+
+
+def failure(line: str) -> TradewindError | None:
+    """Return the error that a line carries; None when it carries none."""
+    if not line.startswith(MARK):
+        return None
+    told = json.loads(line.removeprefix(MARK))
+    if "error" not in told:
+        return None
+    error: TradewindError = getattr(errors, told["error"])(told["text"])
+    return error
 
 
 def said(text: str) -> str:
@@ -66,5 +87,9 @@ def _line(message: dict[str, object]) -> str:
 
 
 def _write(message: dict[str, object]) -> None:
-    sys.stdout.write(f"{_line(message)}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{_line(message)}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The launcher was killed. This process is about to hear of it by SIGTERM, and has a checkpoint to save.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

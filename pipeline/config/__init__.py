@@ -21,6 +21,7 @@ from pipeline.config.search import Range, Search
 from pipeline.config.section import Fraction, Name, Section, Severity
 from pipeline.config.settings import Settings, resolve_secrets
 from pipeline.config.sources import Columns, FilesSource, Icd10Source, Source, SplitName, SqlSource
+from pipeline.config.target_urls import check_told_apart
 from pipeline.config.training import Model, Optimization, Pretrain
 
 __all__ = [
@@ -312,6 +313,18 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _adapters_are_trained(self) -> Recipe:
+        tasks = self.tasks.values()
+        if self.publish.adapters and not any(
+            each.method == "lora" for task in tasks for each in task.finetune.variants()
+        ):
+            raise ValueError(
+                "publish.adapters is true, and no task trains adapters; set tasks.<task>.finetune.method to lora, or "
+                "publish.adapters to false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _models_are_told_apart(self) -> Recipe:
         pattern = self.publish.registered_model
         try:
@@ -329,4 +342,5 @@ class Recipe(Section):
                 f"publish.registered_model is {pattern!r}, one name for {len(self.tasks)} tasks, which would replace "
                 "each other's champion; put {task} into it"
             )
+        check_told_apart(self.publish.targets, self.name, list(self.tasks))
         return self

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from pipeline.config.section import Section
+from pipeline.config.target_urls import FORMS, check_target
 
 Size = Annotated[int, Field(ge=-1)]
 
@@ -27,6 +28,15 @@ class Publish(Section):
     registered_model: str = Field("{recipe}-{task}", description="name in the registry")
     golden_rows: Annotated[int, Field(ge=1, le=1000)] = Field(
         64, description="test rows on which the reloaded export must answer as the trained model did"
+    )
+    license: str | None = Field(
+        None, description="SPDX identifier of the model's licence, such as apache-2.0; stands in the model card"
+    )
+    adapters: bool = Field(
+        False, description="of tasks with finetune.method lora, export the adapters alone as well, in `adapters/`"
+    )
+    targets: list[Annotated[str, AfterValidator(check_target)]] = Field(
+        [], description=f"where each new champion goes besides the registry, by address; it may hold {{task}}: {FORMS}"
     )
     approval: Approval | None = Field(
         None,

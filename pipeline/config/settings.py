@@ -27,6 +27,11 @@ class Settings(BaseSettings):
     serve_tokens: SecretStr | None = Field(
         None, description="of `tradewind serve`, between blanks; default: none needed"
     )
+    signing_key: Path | None = Field(None, description="PEM file of the private key that signs published models")
+    signing_key_password: SecretStr | None = Field(None, description="of the private key; default: it has none")
+    verify_key: Path | None = Field(
+        None, description="PEM file of the public key; when set, models without a signature by its pair are refused"
+    )
 
 
 def resolve_secrets(value: str, key: str) -> str:

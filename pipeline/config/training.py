@@ -90,9 +90,9 @@ class Pretrain(Optimization):
     )
     start_from: str | None = Field(
         None,
-        description="a backbone to begin with, with its tokenizer: run:RUN_ID or pretrain/FINGERPRINT of this "
-        "workspace, a folder of such an artifact, or a KerasHub preset: hub://NAME, hf://USER/REPO, kaggle://..., or "
-        "its folder",
+        description="a backbone to begin with, with its tokenizer: run:RUN_ID, recipe:NAME (the newest that another "
+        "recipe has trained) or pretrain/FINGERPRINT of this workspace, a folder of such an artifact, or a KerasHub "
+        "preset: hub://NAME, hf://USER/REPO, kaggle://..., or its folder",
     )
     train: bool = Field(True, description="false: the backbone of start_from is taken as it is, as a preset always is")
     resume_stable: bool = Field(

@@ -2,6 +2,7 @@
 
 from pipeline.registry.client import Mlflow
 from pipeline.registry.moves import CANDIDATE, CHAMPION, PREVIOUS, Move, promote, rollback
-from pipeline.registry.registry import Registry, Version
+from pipeline.registry.registry import Registry
+from pipeline.registry.version import Version
 
 __all__ = ["CANDIDATE", "CHAMPION", "PREVIOUS", "Mlflow", "Move", "Registry", "Version", "promote", "rollback"]

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipeline.errors import PublishError
+from pipeline.errors import IntegrityError, PublishError
+from pipeline.integrity import NO_KEYS, SEALS, SIGNATURE, Keys, write_manifest
 from pipeline.registry.signature import example_of, signature_of
+
+if TYPE_CHECKING:
+    from pipeline.registry.version import Version
 
 PYFUNC = Path(__file__).with_name("pyfunc.py")
 CODE = PYFUNC.parents[2]
+SIGNING = ("model-signing", "pyopenssl")
 
 
-def write_model(folder: Path, export: Path, run_id: str, model_id: str) -> None:
-    """Write the export as an MLflow model folder, without running it: `publish` has proven it already."""
+def write_model(folder: Path, export: Path, run_id: str, model_id: str, *, signed: bool) -> None:
+    """Write the export as an MLflow model folder, without running it: `publish` has proven it already.
+
+    One that is to be signed asks for what checks signatures.
+    """
     import mlflow.pyfunc
     from mlflow.models import Model
 
     # Given in full, so that MLflow does not run the model to find out what it imports.
-    requirements = [f"mlflow=={version('mlflow')}", *(export / "requirements.txt").read_text("utf-8").split()]
+    own = ("mlflow", *(SIGNING if signed else ()))
+    requirements = [
+        *(f"{name}=={version(name)}" for name in own),
+        *(export / "requirements.txt").read_text("utf-8").split(),
+    ]
     mlflow.pyfunc.save_model(
         path=str(folder),
         python_model=str(PYFUNC),
@@ -32,6 +49,39 @@ def write_model(folder: Path, export: Path, run_id: str, model_id: str) -> None:
         input_example=example_of(export),
         mlflow_model=Model(run_id=run_id, model_id=model_id),
     )
+
+
+def seal(folder: Path, whose: Mapping[str, str], keys: Keys) -> str:
+    """Write the manifest of the export in an MLflow model folder, sign it if there is a key; return its sha256."""
+    bundle = find_bundle(folder, whose["model"])
+    digest = write_manifest(bundle, whose)
+    if keys.signing:
+        keys.sign(bundle, bundle / SIGNATURE)
+    return digest
+
+
+def add_signature(version: Version, keys: Keys, client: Any) -> None:
+    """Sign a registered version's files, and put the signature beside them in the registry's storage.
+
+    Raises IntegrityError: the files are not those that were registered, or nobody knows because it has no manifest.
+    """
+    if not version.sealed:
+        raise IntegrityError(
+            f"{version.title} was registered without a manifest, so nobody knows whether its files are still the same; "
+            "run its recipe again: it is then registered with one"
+        )
+    replace(version, keys=NO_KEYS).checked_bundle()
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    location = client.get_model_version_download_uri(version.name, version.version)
+    model = next(parent for parent in version.bundle.parents if (parent / "MLmodel").is_file())
+    with TemporaryDirectory() as folder:
+        signature = folder / version.bundle.relative_to(model) / SIGNATURE
+        signature.parent.mkdir(parents=True)
+        keys.sign(version.bundle, signature)
+        get_artifact_repository(location, tracking_uri=client.tracking_uri).log_artifacts(folder)
+        if not version.signed:  # its files are elsewhere, and a copy of them here
+            shutil.copy2(signature, version.bundle)
 
 
 def find_bundle(folder: Path, name: str) -> Path:
@@ -55,7 +105,8 @@ def find_bundle(folder: Path, name: str) -> Path:
 
 def check_files(bundle: Path, export: Path, name: str) -> None:
     """Compare every file's sha256 with the export's; `name` is for the error. Raises PublishError: they differ."""
-    expected, registered = _digests(export), _digests(bundle)
+    expected = _digests(export)
+    registered = {file: digest for file, digest in _digests(bundle).items() if file not in SEALS}
     every = sorted(expected.keys() | registered.keys())
     differing = [file for file in every if expected.get(file) != registered.get(file)]
     if differing:

@@ -14,7 +14,8 @@ from pipeline.errors import PublishError
 from pipeline.registry.reader import Record
 
 if TYPE_CHECKING:
-    from pipeline.registry.registry import Registry, Version
+    from pipeline.registry.registry import Registry
+    from pipeline.registry.version import Version
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
@@ -79,10 +80,12 @@ def promote(registry: Registry, model: str, version: str, why: str, who: str | N
     """Make a registered version the champion by hand; who (default: this process's user), when and why are kept.
 
     Raises:
+        IntegrityError: its files are not those that were registered, or lack the signature that is asked for.
         PublishError: no reason, no such version, its files are gone, or it is the champion already.
     """
     with registry.errors(f"promote {model!r}"), registry.mlflow.lock():
         chosen, champion = registry.version(model, version), registry.champion(model)
+        chosen.checked_bundle()
         current = champion.version if champion else None
         if current == version:
             raise PublishError(f"{model!r} version {version} is the champion already; there is nothing to promote")
@@ -104,6 +107,7 @@ def rollback(registry: Registry, model: str, why: str, who: str | None = None, e
         expected: str or None. The version that is to be taken back; None: whichever is champion.
 
     Raises:
+        IntegrityError: the earlier version's files are not those that were registered, or not signed.
         PublishError: no reason, no champion or another than the expected one, nobody served before it, or the earlier
             version's files are gone.
     """
@@ -121,6 +125,7 @@ def rollback(registry: Registry, model: str, why: str, who: str | None = None, e
                 f"{model!r} has no {lacking}; registered versions: {known}. Name the one that shall serve: "
                 f"tradewind models promote {model}:VERSION --why REASON"
             )
+        earlier.checked_bundle()
         move = Move.now("rollback", earlier.version, champion.version, _reason(why), who)
         note = f"{move.why} ({move.who}, {move.when[:16]} UTC)"
         registry.mlflow.client.set_model_version_tag(model, champion.version, WITHDRAWN, note)

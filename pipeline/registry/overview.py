@@ -13,7 +13,8 @@ from pipeline.errors import PublishError
 from pipeline.judge.names import HEADLINES, MAIN, PLAIN
 from pipeline.registry.moves import CHAMPION, PREVIOUS, Move, moves_of
 from pipeline.registry.reader import Record
-from pipeline.registry.registry import PREFIX, Registry
+from pipeline.registry.registry import Registry
+from pipeline.registry.version import PREFIX
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,10 @@ def _entry(registry: Registry, model: str, record: Record) -> Entry:
         gate, metrics = _read(bundle / "gate.json"), _read(bundle / "metrics.json")
     except (PublishError, OSError, ValueError) as error:
         return Entry(record.version, record.aliases, created, tags, lost=str(error))
-    named = {name: metrics.get(name) for name in HEADLINES[metrics["kind"]]}
+    kind = metrics.get("kind", "classification")  # the one kind there was before it was told
+    named = {name: metrics.get(name) for name in HEADLINES.get(kind, ())}
     figures = {name: float(value) for name, value in named.items() if value is not None}
-    return Entry(
-        record.version, record.aliases, created, tags, metrics["kind"], gate["verdict"], gate["reasons"], figures
-    )
+    return Entry(record.version, record.aliases, created, tags, kind, gate["verdict"], gate.get("reasons", []), figures)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -17,14 +17,23 @@ class TextModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """Answers texts."""
 
     def load_context(self, context: Any) -> None:
-        """Load the bundle on the first Keras backend that is installed here."""
+        """Load the bundle on the first Keras backend that is installed here, once its files are known to be whole.
+
+        Raises IntegrityError: they are not, or TRADEWIND_VERIFY_KEY asks for a signature that they lack.
+        """
         from pathlib import Path
 
         from pipeline.backend import select_backend
         from pipeline.bundle import Bundle
+        from pipeline.config import Settings
+        from pipeline.integrity import Keys, check_manifest
 
+        folder, keys = Path(context.artifacts["bundle"]), Keys.of(Settings())
+        check_manifest(folder, "the model")
+        if keys.verify:
+            keys.verify_signature(folder, "the model")
         select_backend("auto")
-        self.bundle = Bundle.load(Path(context.artifacts["bundle"]))
+        self.bundle = Bundle.load(folder)
 
     def predict(self, model_input: pandas.DataFrame) -> pandas.DataFrame:
         """Return the answers to (rows, 1) texts, or (rows, 2) texts and second texts, in the signature's columns."""

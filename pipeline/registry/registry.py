@@ -9,64 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PublishError
+from pipeline.integrity import NO_KEYS, Keys
 from pipeline.registry.client import Mlflow
-from pipeline.registry.files import check_files, find_bundle, write_model
+from pipeline.registry.files import add_signature, check_files, find_bundle, seal, write_model
 from pipeline.registry.moves import CANDIDATE, CHAMPION, WITHDRAWN, Move, move_champion, moves_of
 from pipeline.registry.reader import ClientReader, Reader, Record, SqliteReader, sqlite_path
+from pipeline.registry.version import FINGERPRINT, JUDGED_AGAINST, NOBODY, PREFIX, PUBLISH, SEAL, Version, whose
 
 if TYPE_CHECKING:
     from pipeline.config import Settings
 
-PREFIX = "tradewind."
-FINGERPRINT = PREFIX + "fingerprint"
-PUBLISH = PREFIX + "publish"
-JUDGED_AGAINST = PREFIX + "judged_against"
-NOBODY = "none"
 LONGEST_DESCRIPTION = 5000  # characters; the registry's column
 LONGEST_PARAMETER = 6000
-
-
-@dataclass(frozen=True)
-class Version:
-    """One registered version.
-
-    Args:
-        name: of the registered model.
-        version: its number.
-        fingerprint: of the finetune artifact it was made from.
-        judged_against: the version its gate compared it with; None when there was none.
-        bundle: local folder of the registered files.
-        tags: the registry's tags, names without the `tradewind.` prefix.
-        aliases: such as `champion`.
-
-    """
-
-    name: str
-    version: str
-    fingerprint: str
-    judged_against: str | None
-    bundle: Path
-    tags: Mapping[str, str]
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def withdrawn(self) -> str | None:
-        """Why it was taken back and is not published again by itself; None when it was not."""
-        return self.tags.get("withdrawn")
-
-    @property
-    def stays_back(self) -> str:
-        """What a run says of a candidate that was taken back."""
-        return (
-            f"Version {self.version} of {self.name} was taken back: {self.withdrawn}. It is not published by itself "
-            f"again; by hand: tradewind models promote {self.name}:{self.version} --why REASON"
-        )
 
 
 class Registry:
@@ -76,20 +35,23 @@ class Registry:
         uri: MLflow address; `sqlite:///<absolute path>` needs no server.
         artifact_root: folder for the files of a SQLite registry, for downloads from any other, and for the lock.
         patience: seconds to wait for a process that holds the database.
+        keys: to sign with what is registered, and to check signatures with.
 
     """
 
-    def __init__(self, uri: str, artifact_root: Path, patience: float = 20.0) -> None:
+    def __init__(self, uri: str, artifact_root: Path, patience: float = 20.0, keys: Keys = NO_KEYS) -> None:
         self.uri = uri
         self.artifact_root = artifact_root.absolute()
         self.mlflow = Mlflow(uri, artifact_root)
         self.patience = patience
+        self.keys = keys
 
     @classmethod
     def for_workspace(cls, settings: Settings) -> Registry:
         """Return the registry the settings name; by default a SQLite file in the workspace."""
         workspace = settings.workspace.absolute()
-        return cls(settings.registry or f"sqlite:///{workspace / 'mlflow.db'}", workspace / "mlartifacts")
+        uri = settings.registry or f"sqlite:///{workspace / 'mlflow.db'}"
+        return cls(uri, workspace / "mlartifacts", keys=Keys.of(settings))
 
     def models(self) -> list[str]:
         """Return the names of the models that have a champion, sorted. Raises PublishError: unreadable registry."""
@@ -177,6 +139,8 @@ class Registry:
             found = [each for each in records if each.tags.get(PUBLISH) == publish_reference]
             if found:
                 version = self._version(model, found[-1])
+                if self.keys.signing and not version.signed:  # registered before there was a key
+                    self.sign(version)
             else:
                 own = {FINGERPRINT: fingerprint, PUBLISH: publish_reference}
                 own[JUDGED_AGAINST] = expected_champion or NOBODY
@@ -184,7 +148,8 @@ class Registry:
                 version = self._register(model, export, every, metrics, params, experiment)
             if CHAMPION not in version.aliases:
                 self._client.set_registered_model_alias(model, CANDIDATE, version.version)
-            check_files(version.bundle, export, f"{model!r} version {version.version}")
+            check_files(version.bundle, export, version.title)
+            version.checked_bundle()
             return self._promote(version, expected_champion, who)
 
     def _promote(self, version: Version, expected: str | None, who: str | None) -> Version:
@@ -203,6 +168,20 @@ class Registry:
             why = f"{why}, {approved}"
         move_champion(self, version.name, Move.now("publish", version.version, current, why, who), current)
         return self.version(version.name, version.version)
+
+    def tag(self, version: Version, name: str, value: str) -> None:
+        """Keep something with a version."""
+        with self.errors(f"tag {version.title}"):
+            self._client.set_model_version_tag(version.name, version.version, PREFIX + name, value)
+
+    def sign(self, version: Version) -> None:
+        """Add a signature to a version whose files are those that were registered.
+
+        Raises:
+            IntegrityError: they are not, there is no usable key, or the version was registered without a manifest.
+        """
+        with self.errors(f"sign {version.title}"):
+            add_signature(version, self.keys, self._client)
 
     def moves(self, model: str) -> list[Move]:
         """Return how the alias `champion` has moved, oldest first."""
@@ -232,7 +211,9 @@ class Registry:
         try:
             logged = client.create_logged_model(experiment_id, name=model, source_run_id=run_id, tags=tags)
             with TemporaryDirectory() as folder:
-                write_model(Path(folder) / "model", export, run_id, logged.model_id)
+                write_model(Path(folder) / "model", export, run_id, logged.model_id, signed=bool(self.keys.signing))
+                own = whose(model, tags[FINGERPRINT], tags[PUBLISH])
+                tags = tags | {SEAL: seal(Path(folder) / "model", own, self.keys)}
                 client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
             client.finalize_logged_model(logged.model_id, "READY")
             for name, value in params.items():
@@ -269,6 +250,7 @@ class Registry:
             bundle=find_bundle(self._local(model, record), f"{model!r} version {record.version}"),
             tags={name.removeprefix(PREFIX): value for name, value in record.tags.items()},
             aliases=record.aliases,
+            keys=self.keys,
         )
 
     def _local(self, model: str, record: Record) -> Path:

@@ -36,10 +36,10 @@ class Hosted:
     def load(cls, version: Version, alias: str, limits: Limits) -> Hosted:
         """Read the version's files and compile every shape that requests within the limits can have.
 
-        Raises BundleError: a file is missing or damaged.
+        Raises IntegrityError: the files are not those that were registered, or not signed; BundleError: no bundle.
         """
         start = time.monotonic()
-        hosted = cls(version, alias, Bundle.load(version.bundle))
+        hosted = cls(version, alias, Bundle.load(version.checked_bundle()))
         hosted._warm(limits)
         logger.info("%s version %s is loaded (%.1f s)", version.name, version.version, time.monotonic() - start)
         return hosted

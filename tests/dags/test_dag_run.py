@@ -38,7 +38,7 @@ def airflow_environment(tmp_path_factory):
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "PYTHONPATH": str(DAGS),
+        "PYTHONPATH": os.pathsep.join((str(DAGS), os.environ.get("PYTHONPATH", ""))),
     }
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, timeout=TIMEOUT)
     return environment

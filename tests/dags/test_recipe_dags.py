@@ -29,18 +29,21 @@ def test_every_shipped_recipe_has_a_sound_dag(load_dags):
         DagSerialization.to_dict(dag)  # what the scheduler gets
 
 
-def test_parsing_imports_nothing_heavy():
+def test_parsing_imports_nothing_heavy(tiny_recipe):
+    with tiny_recipe.open("a") as file:
+        file.write("  schedule: '@daily'\n  after: [labels]\n  deadline_minutes: 5\n  notify: {to: [alerts]}\n")
+        file.write("monitor: {retrain: true}\n")
     code = "import json, runpy, sys; runpy.run_path('recipes.py'); print(json.dumps(list(sys.modules)))"
     answer = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT / "dags",
-        env=os.environ | {"PYTHONPATH": str(ROOT / "dags")},
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'dags'}:{ROOT}", "TRADEWIND_RECIPES": str(tiny_recipe.parent)},
         capture_output=True,
         text=True,
         check=True,
     )
     imported = set(json.loads(answer.stdout.splitlines()[-1]))
-    assert "pipeline.flow" in imported
+    assert {"pipeline.flow", "recipe_retrain"} <= imported
     assert imported.isdisjoint(HEAVY)
 
 
@@ -84,7 +87,7 @@ def test_the_recipe_says_how_airflow_runs_it(tiny_recipe, load_dags):
     with tiny_recipe.open("a") as file:
         file.write("  schedule: '0 3 * * *'\n  owner: registry-team\n  tags: [notes]\n")
     dag = load_dags(tiny_recipe.parent)["tiny"]
-    assert (dag.schedule, dag.catchup, dag.max_active_runs, dag.tags) == ("0 3 * * *", False, 1, {"notes"})
+    assert (dag.schedule.expression, dag.max_active_runs, dag.tags) == ("0 3 * * *", 1, {"notes"})
     pretrain, start = dag.get_task("pretrain"), dag.get_task("start")
     assert (pretrain.retries, pretrain.retry_delay.seconds, pretrain.owner) == (1, 1, "registry-team")
     assert start.retries == 0
@@ -119,7 +122,15 @@ def test_a_schedule_that_is_none_breaks_only_its_recipe(tiny_recipe, load_dags):
     (tiny_recipe.parent / "often.yaml").write_text(text + "  schedule: every now and then\n")
     dags = load_dags(tiny_recipe.parent)
     assert "pretrain" in dags["tiny"].task_ids
-    assert "often.yaml: airflow.schedule: received 'every now and then', expected a cron" in dags["often"].doc_md
+    assert ": airflow.schedule: received 'every now and then', expected a cron" in dags["often"].doc_md
+
+
+def test_an_asset_that_airflow_refuses_breaks_only_its_recipe(tiny_recipe, load_dags):
+    text = tiny_recipe.read_text().replace("name: tiny", "name: follower")
+    (tiny_recipe.parent / "follower.yaml").write_text(text + "  after: ['airflow://mine']\n")
+    dags = load_dags(tiny_recipe.parent)
+    assert "pretrain" in dags["tiny"].task_ids
+    assert "airflow" in dags["follower"].doc_md
 
 
 def test_two_recipes_of_one_name(tiny_recipe, load_dags):

@@ -45,6 +45,7 @@ def test_the_defaults_are_the_recipes(recipe):
         ("runtime.precision", "mixed_bfloat16", "int8"),
         ("tasks.kind.finetune.epochs", 3, 0),
         ("overrides", ["seed=3"], "seed=3"),
+        ("overrides", ["tasks.kind.gate.thresholds={accuracy: 0.9}"], ["seed: 3"]),
         ("force", "the label is new", " "),
         ("force", None, ""),
     ],
@@ -63,7 +64,7 @@ def test_the_form_holds_values_to_the_schema(recipe, name, right, wrong):
 def test_descriptions_come_from_the_schema(recipe):
     from recipe_form import form
 
-    assert "overrides `epochs`" in form(recipe)["pretrain.steps"].description
+    assert "overrides `epochs`" in form(recipe)["pretrain.steps"].schema["description_md"]
 
 
 def test_no_configuration_is_the_recipe_as_it_stands(recipe):

@@ -40,8 +40,11 @@ class LocalAirflow:
         command = [sys.executable, "-m", "pipeline.cli", "airflow", *arguments]
         return subprocess.Popen(command, env=self.environment, start_new_session=True, text=True, **streams)
 
+    def password(self) -> str:
+        return json.loads((self.home / "passwords.json").read_text())["admin"]
+
     def log_in(self) -> None:
-        password = json.loads((self.home / "passwords.json").read_text())["admin"]
+        password = self.password()
         assert password in self.output.read_text()
         self.token = self.ask("/auth/token", {"username": "admin", "password": password})["access_token"]
 
@@ -73,17 +76,26 @@ class LocalAirflow:
     def log(self, run: str, task: str, attempt: int = 1) -> str:
         return json.dumps(self.ask(f"/api/v2/dags/tiny/dagRuns/{run}/taskInstances/{task}/logs/{attempt}"))
 
+    def answer(self, run: str, choice: str, given: dict) -> None:
+        path = f"/api/v2/dags/tiny/dagRuns/{run}/taskInstances/model.approve/0/hitlDetails"
+        self.ask(path, {"chosen_options": [choice], "params_input": given}, "PATCH")
+
+    def clear(self, run: str, task: str) -> None:
+        what = {"dry_run": False, "dag_run_id": run, "task_ids": [task], "include_downstream": True}
+        how = {"only_failed": False, "reset_dag_runs": True}
+        self.ask("/api/v2/dags/tiny/clearTaskInstances", what | how)
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(STOP_SECONDS)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float, interval: float = 1) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(1)
+        time.sleep(interval)
 
 
 def _free_port() -> int:

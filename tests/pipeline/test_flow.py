@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import validate as validate_module
 from pipeline.config import Settings
-from pipeline.errors import BackendError, SourceError, StoreError, ValidationFailed
+from pipeline.errors import BackendError, RecipeError, SourceError, StoreError, ValidationFailed
 from pipeline.flow import STEPS, Flow
 from pipeline.progress import SilentProgress
 from pipeline.recipes import load_recipe
@@ -159,7 +159,22 @@ def test_a_crash_between_export_and_registry_is_made_good(tiny_recipe, workspace
     again = Flow.resume(flow.run_id, Settings(workspace=workspace))
     assert again.register("kind").version == "1"
     assert again.register("kind").version == "1"
-    assert flow.registry.champion("tiny-kind").version == "1"
+    champion = flow.registry.champion("tiny-kind")
+    assert champion.version == "1"
+    assert (champion.tags["data"], champion.tags["run"]) == (flow._made("validate", None).content, flow.run_id)
+    assert {"backbone", "finetune", "code", "source"} <= set(champion.tags)
+
+    # Another target makes no other version; one that fails leaves the champion, and the next run goes on.
+    target = workspace.parent / "models"
+    target.touch()
+    asked = f'publish.targets=["{target.as_uri()}/{{recipe}}"]'
+    with pytest.raises(RecipeError, match="is not a folder that can be written"):
+        run(tiny_recipe, workspace, asked)
+    target.unlink()
+    outcome, display, _ = run(tiny_recipe, workspace, asked)
+    assert (display.computed, outcome.tasks["kind"].version) == (set(), "1")
+    assert outcome.tasks["kind"].delivered == [f"{target.as_uri()}/tiny/tiny-kind/1"]
+    assert (target / "tiny" / "tiny-kind" / "1" / "model.keras").is_file()
 
 
 def test_a_step_says_which_artifact_it_lacks(tiny_recipe, workspace):

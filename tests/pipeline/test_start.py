@@ -47,6 +47,8 @@ def test_a_backbone_is_named_by_run_by_reference_or_by_folder(store) -> None:
     (reference,) = (f"{step}/{fingerprint}" for step, fingerprint in store.artifacts())
     by_run, by_name = find_start(starting("run:earlier"), store), find_start(starting(reference[:20]), store)
     assert by_run.reference == by_name.reference == reference
+    store.runs.create("later", {"name": "notes"})  # its pretraining has not finished
+    assert find_start(starting("recipe:notes"), store).reference == reference
     by_folder = find_start(starting(by_run.path), store)
     assert by_folder == by_run.path
     assert find_start(make_recipe(), store) is None
@@ -61,8 +63,13 @@ def test_what_is_not_there_or_does_not_fit_is_refused(store, tmp_path: Path) -> 
     for start_from, error, message in [
         ("run:nobody", StoreError, "no run nobody in"),
         ("run:broken", RecipeError, "the pretraining of that run is failed"),
+        ("recipe:nobody", RecipeError, "none of the 0 runs of that recipe has finished its pretraining"),
         ("pretrain/0000", StoreError, "no artifact 'pretrain/0000'"),
-        (tmp_path / "nowhere", RecipeError, r"where there is no backbone.json; give run:RUN_ID, the folder"),
+        (
+            tmp_path / "nowhere",
+            RecipeError,
+            r"where there is no backbone.json; give run:RUN_ID, recipe:NAME, the folder",
+        ),
         (tmp_path / "wider", RecipeError, "another architecture than this recipe's model: hidden_dim 32 -> 16; set"),
         (tmp_path / "bare", RecipeError, "which lacks tokenizer.json; give a whole artifact"),
     ]:

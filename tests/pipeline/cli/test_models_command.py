@@ -1,49 +1,18 @@
 """`tradewind models` on a real registry: what is listed, compared, promoted and taken back."""
 
-import json
 from pathlib import Path
 
 import pytest
+from published_tickets import MODEL, publish_two
 
 from pipeline.cli.application import execute
-from pipeline.config import Settings
-from pipeline.registry import Registry
-
-MODEL = "tickets-team"
-
-
-def export(folder: Path, accuracy: float, epochs: int, labels: list[str], verdict: str = "pass") -> Path:
-    folder.mkdir()
-    files = {
-        "bundle.json": {"kind": "classification", "labels": labels},
-        "metrics.json": {"kind": "classification", "rows": 50, "accuracy": accuracy, "macro_f1": accuracy / 2},
-        "gate.json": {"verdict": verdict, "reasons": [f"accuracy is {accuracy}."]},
-    }
-    for name, content in files.items():
-        (folder / name).write_text(json.dumps(content))
-    (folder / "recipe.yaml").write_text(f"name: tickets\nepochs: {epochs}\n")
-    (folder / "requirements.txt").write_text("keras==3.15.0\n")
-    (folder / "MODEL_CARD.md").write_text("a card")
-    return folder
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with two versions of one model."""
     workspace = tmp_path_factory.mktemp("workspace")
-    registry = Registry.for_workspace(Settings(workspace=workspace))
-    for number, (accuracy, labels) in enumerate([(0.8, ["a", "b"]), (0.9, ["a", "c"])]):
-        registry.publish(
-            MODEL,
-            export(workspace / f"export-{number}", accuracy, number + 1, labels),
-            fingerprint=f"f{number}",
-            publish_reference=f"publish/{number}",
-            expected_champion=str(number) if number else None,
-            tags={"run": f"tickets-{number}", "gate": "gate/123"},
-            metrics={},
-            params={},
-            experiment="tickets",
-        )
+    publish_two(workspace)
     return workspace
 
 

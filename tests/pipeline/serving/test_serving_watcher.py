@@ -83,7 +83,7 @@ def test_a_version_that_does_not_load_is_left_out_and_tried_again_later(
         file.write_bytes(whole[: len(whole) // 2])
         assert look(watcher) == "1"
         assert watcher.problem == "clinic-organ version 2 does not load; version 1 goes on answering"
-        assert "is not a sound bundle" in caplog.text
+        assert "changed: model.keras" in caplog.text
         watcher.interval = 1000.0
         asyncio.run(asyncio.sleep(0.03))
         assert look(watcher) == "1"

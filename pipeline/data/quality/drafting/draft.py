@@ -48,6 +48,8 @@ class Column:
         self.values: Counter[str] = Counter()
         self.many = False
         self.low, self.high = math.inf, -math.inf
+        self.tags: set[str] | None = set()  # None: not every value has a tag for each word of its text
+        self.longest = 0  # in words
         self.hashes = Spool(folder, [])
 
     def add(self, table: pa.Table) -> None:
@@ -65,6 +67,21 @@ class Column:
             ends = pc.min_max(numbers).as_py()
             self.low, self.high = min(self.low, ends["min"]), max(self.high, ends["max"])
         self.hashes.add(hash_strings(values))
+        self._add_tags(table)
+
+    def _add_tags(self, table: pa.Table) -> None:
+        if self.tags is None or not len(table):
+            return
+        columns = (column_of(table, self.name, numeric=False), table["text"])
+        words, of_text = (pc.utf8_split_whitespace(pc.utf8_trim_whitespace(column)) for column in columns)
+        lengths = pc.list_value_length(of_text)
+        self.longest = max(self.longest, pc.max(lengths).as_py() or 0)
+        if words.null_count or not pc.all(pc.equal(pc.list_value_length(words), lengths)).as_py():
+            self.tags = None
+            return
+        self.tags.update(pc.unique(pc.list_flatten(words)).to_pylist())
+        if len(self.tags) > MOST_LABELS:
+            self.tags = None
 
     @property
     def kind(self) -> str:
@@ -85,7 +102,7 @@ class Column:
             asked["required"] = True
         if self.kind in NUMBERS:
             asked |= {"min": _plain(math.floor(self.low)), "max": _plain(math.ceil(self.high))}
-        elif self.kind == "text" and not self.many and self._repeats(FEW_VALUES):
+        elif self.kind == "text" and not self.many and not self.tags_words() and self._repeats(FEW_VALUES):
             asked["values"] = sorted(self.values)
         if self.present == rows > ROWS_PER_LABEL and self.kind in ("text", "integer") and self.distinct() == rows:
             asked["unique"] = True
@@ -93,8 +110,12 @@ class Column:
 
     def could_be_label(self, rows: int) -> bool:
         """Return whether the values could be the answers of a task; rows without one would be quarantined."""
-        few = not self.many and len(self.values) > 1 and self._repeats(MOST_LABELS)
+        few = not self.tags_words() and not self.many and len(self.values) > 1 and self._repeats(MOST_LABELS)
         return few and self.present >= rows * MOST_PRESENT and self.kind not in ("date", "number")
+
+    def tags_words(self) -> bool:
+        """Return whether every value has a tag for each word of its text."""
+        return self.longest > 1 and self.tags is not None and len(self.tags) > 1
 
     def _repeats(self, most: int) -> bool:
         return 0 < len(self.values) <= min(most, self.present / ROWS_PER_LABEL)
@@ -114,6 +135,7 @@ class Draft:
         columns: dict of str to (type, distinct values, blank values).
         source, checks: dict. Values of data.sources.NAME and data.checks.
         labels: dict of str to list of str. Columns that could be labels, likeliest first, with their values.
+        tags: dict of str to list of str. Columns with a tag for each word of the text, with their tags.
     """
 
     rows: int
@@ -126,6 +148,7 @@ class Draft:
     source: dict[str, Any]
     checks: dict[str, Any]
     labels: dict[str, list[str]]
+    tags: dict[str, list[str]]
 
 
 def draft(name: str, source: FilesSource | SqlSource, text: str | None, folder: Path) -> Draft:
@@ -173,6 +196,7 @@ def draft(name: str, source: FilesSource | SqlSource, text: str | None, folder: 
         source={"kind": source.kind} | source.model_dump(exclude_defaults=True, mode="json"),
         checks=_checks(name, profile, columns.values()),
         labels={column.name: sorted(column.values) for column in likely},
+        tags={column.name: sorted(column.tags or ()) for column in columns.values() if column.tags_words()},
     )
 
 

@@ -33,6 +33,8 @@ def describe(draft: Draft) -> str:
     for name, (kind, distinct, blank) in draft.columns.items():
         blanks = f", {blank:,} blank" if blank else ""
         lines.append(f"column {name}: {kind}, {distinct:,} distinct values{blanks}")
+    if draft.tags:
+        lines.append(f"columns that tag each word: {', '.join(draft.tags)}")
     found = ", ".join(draft.labels) or "none (few values, each in several rows, would make one)"
     return "\n".join([*lines, f"columns that could be labels: {found}"])
 
@@ -50,7 +52,7 @@ def to_yaml(name: str, draft: Draft) -> str:
         "  checks:",
         *_block(draft.checks, 4),
     ]
-    if not draft.labels:
+    if not draft.labels and not draft.tags:
         lines += [
             "# No column could be a label (few values, each in several rows). Add one, and a task on it:",
             "# tasks:",
@@ -59,7 +61,7 @@ def to_yaml(name: str, draft: Draft) -> str:
         return "\n".join(lines) + "\n"
     lines.append("tasks:  # each column that could be a label, the likeliest first: keep what a model should answer")
     taken: set[str] = set()
-    for column, values in draft.labels.items():
+    for column, values in (draft.labels | draft.tags).items():
         task = slug(column, taken)
         blank = draft.columns[column][2]
         lines.append(
@@ -67,6 +69,8 @@ def to_yaml(name: str, draft: Draft) -> str:
         )
         lines.append("    data:")
         lines += [f"      source: {name}", f"      label: {_scalar(column)}"]
+        if column in draft.tags:
+            lines.append("      kind: tagging")
         if len(values) <= SHOWN_LABELS:
             lines.append(f"      labels: {_flow(values)}")
         else:

@@ -147,3 +147,18 @@ def test_names_are_fit_for_a_recipe_and_differ():
         "data-2024",
         "gr-e",
     ]
+
+
+def test_columns_that_tag_each_word_become_tagging_tasks(tmp_path):
+    sentences = [f"Ada NNP B-PER\nruns VBZ O\n{number} CD O\n\n" for number in range(40)]
+    (tmp_path / "words.conll").write_text("".join(sentences))
+    source = FilesSource(path=str(tmp_path / "words.conll"), format="conll")
+    (tmp_path / "work").mkdir()
+    found = draft("words", source, None, tmp_path / "work")
+    assert found.tags == {"tags": ["B-PER", "O"], "column_2": ["CD", "NNP", "VBZ"]}
+    file = tmp_path / "words.yaml"
+    file.write_text(to_yaml("words", found))
+    recipe = load_recipe(file)
+    assert {name: task.data.kind for name, task in recipe.tasks.items()} == {"tags": "tagging", "column_2": "tagging"}
+    (tmp_path / "out").mkdir()
+    assert validate(recipe, tmp_path / "out", SilentProgress()).warnings == []
