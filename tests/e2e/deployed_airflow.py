@@ -6,10 +6,12 @@ import os
 import re
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 import psutil
+import psycopg
 import yaml
 from local_airflow import START_SECONDS, LocalAirflow, wait_for
 from services import Postgres, Redis, free_port
@@ -140,6 +142,13 @@ class DeployedAirflow(LocalAirflow):
             return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
 
         wait_for(healthy, START_SECONDS)
+
+    def last_heartbeat(self, task: str) -> datetime:
+        """Return when a task was last heard of."""
+        address = (self.home / "secrets" / "airflow_database").read_text().replace("+psycopg", "")
+        with psycopg.connect(address) as connection:
+            query = "SELECT max(last_heartbeat_at) FROM task_instance WHERE task_id = %s"
+            return connection.execute(query, [task]).fetchone()[0]
 
     def log_in(self) -> None:
         self.token = self.ask("/auth/token", {"username": "admin", "password": PASSWORD})["access_token"]

@@ -26,7 +26,7 @@ sys.path.append(str(Path(__file__).parents[1] / "pipeline" / "cluster"))
 from notes_recipe import weights
 
 pytestmark = pytest.mark.slow
-STEPS = 6000
+STEPS = 5000
 RUNTIME = "runtime: {backend: jax, checkpoint_seconds: 0.3, tracking: []}"
 PATIENCE = 240
 
@@ -51,10 +51,11 @@ class Training:
         """Wait until the next try has saved more than the one before; then hold it still."""
         self.attempt += 1
         wait_for(self._find, PATIENCE, 0.05)
-        assert self.task()["try_number"] == self.attempt
-        if self.saved:
-            wait_for(lambda: "continuing at step" in self.log(), 60)
+        resumes = self.saved > 0
         self.let_save()
+        assert self.task()["try_number"] == self.attempt
+        if resumes:
+            wait_for(lambda: "continuing at step" in self.log(), 60)
 
     def let_save(self) -> None:
         """Let it train to its next checkpoint; then hold it still, so that it does not end before it is disturbed."""
@@ -110,6 +111,8 @@ def test_it_trains_in_a_process_of_its_own_whose_stillness_does_not_stop_the_hea
     assert not own_python(task), "the one that Airflow has forked"
     assert task.pid != os.getpid()
     assert not any("jax" in file.path for file in task.memory_maps()), "it stays small"
+    first = airflow.last_heartbeat("pretrain")
+    wait_for(lambda: airflow.last_heartbeat("pretrain") > first, 60)
 
 
 def test_the_database_is_killed_and_started_again(airflow, training) -> None:
