@@ -3,6 +3,8 @@
     python benchmarks/serve.py --model icd10-chapter [--seconds 10] [--clients 1 8 64] [--servers ours mlflow]
     python benchmarks/serve.py --model icd10-chapter --soak 600
 
+`ours-onnx` and `ours-onnx_int8` are ours with `--format`, of a version that has it.
+
 All on loopback and one text a request, from a load generator in a process of its own: so many clients, each of which
 asks again as soon as it is answered. Ours and MLflow's answer with the same registered version; the peer `huggingface`
 (needs transformers and torch) is a BERT classifier of the same width, depth and vocabulary, with random weights, whose
@@ -39,7 +41,7 @@ PORT = 8391
 WARM_SECONDS = 3.0
 READY_SECONDS = 180
 SERVERS = {"ours": ("/predict", "/readyz", "texts"), "mlflow": ("/invocations", "/ping", "inputs")}
-SERVERS["huggingface"] = SERVERS["ours"]
+SERVERS |= dict.fromkeys(("huggingface", "ours-onnx", "ours-onnx_int8"), SERVERS["ours"])
 TEXTS = [
     f"{kind} of {side} {bone}, {visit}"
     for kind in ("Displaced fracture", "Nondisplaced fracture", "Contusion", "Osteomyelitis", "Burn of second degree")
@@ -90,7 +92,7 @@ def compare(version: Version, servers: list[str], clients: list[int], seconds: f
                         flush=True,
                     )
     for number in clients:
-        others = [rate for (name, count), rate in rates.items() if count == number and name != "ours"]
+        others = [rate for (name, count), rate in rates.items() if count == number and not name.startswith("ours")]
         if others and ("ours", number) in rates:
             print(f"{number} clients: ours answers {rates['ours', number] / max(others):.1f} times the better other")
 
@@ -177,6 +179,7 @@ def start(name: str, version: Version, port: int, registry: Registry) -> subproc
     else:
         environment["PYTHONPATH"] = str(ROOT)
         command = ["-m", "pipeline.cli", "serve", version.name, "--port", str(port), "--interval", "1"]
+        command += ["--format", name.removeprefix("ours-")] if name.startswith("ours-") else []
         if name == "huggingface":
             command = [__file__, "--huggingface", str(version.bundle)]
     with (Path(tempfile.gettempdir()) / f"serve-benchmark-{name}-{port}.log").open("wb") as log:

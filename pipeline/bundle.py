@@ -1,4 +1,7 @@
-"""The bundle: model, tokenizer and labels in one folder, enough to answer a text anywhere Keras runs."""
+"""The bundle: model, tokenizer and labels in one folder, enough to answer a text.
+
+Keras is not imported here: a bundle whose model is in another format answers without it.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from models.classifier import SegmentClassifier, SegmentRegressor, SpanClassifier, TokenClassifier
-from models.language_models import LanguageModel
 from pipeline.config import Clean, Decode
 from pipeline.data.answers import CLASSES, words_of
 from pipeline.data.tokens.contexts import ContextEncoder
@@ -26,20 +26,19 @@ from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.windows import Windows, windows
 from pipeline.data.tokens.words import WordEncoder
-from pipeline.errors import SourceError, TradewindError
+from pipeline.errors import SourceError
 from pipeline.extract import text_answers, window_answers
+from pipeline.formats.formats import FORMATS, KERAS, BundleError, format_of, open_model
 from pipeline.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
+    from models.classifier import SegmentClassifier, TokenClassifier
+    from models.language_models import LanguageModel
     from pipeline.writing import Written
 
-MODEL, TOKENIZER, CARD = "model.keras", "tokenizer.json", "bundle.json"
+MODEL, TOKENIZER, CARD = FORMATS[KERAS].file, "tokenizer.json", "bundle.json"
 ROWS_PER_BATCH = 32
 FEW_TEXTS = 128
-
-
-class BundleError(TradewindError):
-    """A folder is not a whole bundle: a file is missing, damaged, or of another format."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class Bundle:
         sequence_length: int. Longest text in tokens; longer ones are truncated or cut into several.
         tokenizer: Tokenizer. As trained.
         clean: Clean. What was repaired and redacted in the texts that it learned from, and so is in those it is asked.
-        model: SegmentClassifier, SegmentRegressor, TokenClassifier, SpanClassifier, or of generation a LanguageModel.
+        model: SegmentClassifier, SegmentRegressor, TokenClassifier, SpanClassifier, or of generation a LanguageModel;
+            or one of `pipeline.formats` that answers as it does.
         thresholds: tuple of float. Of multi_label: the probability above which each label is given.
         long_texts: str. What becomes of texts longer than the model, `slide` or else truncation.
         temperature: float. What a classifier's logits are divided by, so that its confidence can be believed.
@@ -81,13 +81,12 @@ class Bundle:
         Raises:
             BundleError: a file is missing or damaged, or the files are not of one bundle.
         """
-        if missing := [name for name in (MODEL, TOKENIZER, CARD) if not (folder / name).is_file()]:
-            raise BundleError(
-                f"{folder} is not a whole bundle: it lacks {', '.join(missing)}; expected {MODEL}, {TOKENIZER} and "
-                f"{CARD} as a fine-tuning writes them"
-            )
+        model = MODEL
         try:
-            card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+            card = json.loads((folder / CARD).read_text(encoding="utf-8")) if (folder / CARD).is_file() else {}
+            model = FORMATS[format_of(card)].file
+            if missing := [name for name in (model, TOKENIZER, CARD) if not (folder / name).exists()]:
+                raise BundleError(f"{folder} is not a whole bundle: it lacks {', '.join(missing)}; {_expected(model)}")
             bundle = cls(
                 task=card["task"],
                 kind=card["kind"],
@@ -95,7 +94,7 @@ class Bundle:
                 sequence_length=card["sequence_length"],
                 tokenizer=load_tokenizer(folder / TOKENIZER),
                 clean=Clean.model_validate(card["clean"]),
-                model=keras.saving.load_model(folder / MODEL, compile=False, safe_mode=True),
+                model=open_model(folder, card),
                 thresholds=tuple(card["thresholds"]),
                 temperature=card["temperature"],
                 long_texts=card.get("long_texts", "truncate"),  # bundles of before have none
@@ -103,10 +102,11 @@ class Bundle:
                 decode=Decode.model_validate(card["decode"]) if card.get("decode") else None,
             )
             bundle._require_one_origin()
+        except BundleError:
+            raise
         except Exception as error:
             raise BundleError(
-                f"{folder} is not a sound bundle ({type(error).__name__}: {error}); expected {MODEL}, {TOKENIZER} and "
-                f"{CARD} as a fine-tuning writes them"
+                f"{folder} is not a sound bundle ({type(error).__name__}: {error}); {_expected(model)}"
             ) from error
         return bundle
 
@@ -249,8 +249,6 @@ class Bundle:
 
     def _require_one_origin(self) -> None:
         """Raise ValueError when the files come from different bundles: the answers would be numbers without meaning."""
-        if not isinstance(self.model, MODELS[self.kind]):
-            raise ValueError(f"{MODEL} holds a {type(self.model).__name__}, not a {MODELS[self.kind].__name__}")
         tokens = self.tokenizer.get_vocab_size()
         if self.kind == "generation":  # the sentinels of lost spans stand behind the tokenizer's ids
             if tokens > (known := self.model.backbone.architecture()["vocabulary_size"]):
@@ -260,6 +258,11 @@ class Bundle:
             raise ValueError(f"{CARD} names {len(self.labels)} labels and {MODEL} answers {self.model.num_classes}")
         if tokens != (known := self.model.encoder.vocabulary_size):
             raise ValueError(f"{TOKENIZER} has {tokens} tokens and {MODEL} knows {known}")
+
+
+def _expected(model: str) -> str:
+    writer = "a fine-tuning" if model == MODEL else "`publish`"
+    return f"expected {model}, {TOKENIZER} and {CARD} as {writer} writes them"
 
 
 def _row_lengths(longest: int) -> list[int]:
@@ -292,12 +295,4 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "classification": softmax,
     "multi_label": sigmoid,
     "regression": np.asarray,
-}
-MODELS = {
-    "classification": SegmentClassifier,
-    "multi_label": SegmentClassifier,
-    "regression": SegmentRegressor,
-    "tagging": TokenClassifier,
-    "question_answering": SpanClassifier,
-    "generation": LanguageModel,
 }

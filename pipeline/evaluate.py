@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.bundle import Bundle
+from pipeline.bundle import CARD, MODEL, TOKENIZER, Bundle
 from pipeline.config import Recipe
 from pipeline.errors import TradewindError
 from pipeline.judge.names import TUNED
@@ -110,8 +110,8 @@ def answers_of(bundle: Bundle, rows: pd.DataFrame, progress: Progress) -> Any:
 
 
 def megabytes(bundle: Path) -> float:
-    """Return the size of the bundle's files."""
-    return round(sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()) / 1e6, 3)
+    """Return the size of the bundle's files; what a publication has put beside them does not count."""
+    return round(sum((bundle / name).stat().st_size for name in (MODEL, TOKENIZER, CARD)) / 1e6, 3)
 
 
 def milliseconds(bundle: Bundle, rows: pd.DataFrame) -> float:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipeline.errors import PublishError
+from pipeline.formats.formats import KERAS
 from pipeline.publishing.adapters import ADAPTERS, export_adapters
 from pipeline.publishing.archive import packages_of
 from pipeline.publishing.card import model_card
+from pipeline.publishing.exports import prove_formats, write_formats
 from pipeline.publishing.golden import golden_rows
-from pipeline.publishing.proof import prove
+from pipeline.publishing.proof import prove, prove_on_backends
 
 if TYPE_CHECKING:
     from pipeline.config import Decode, Recipe
@@ -31,7 +33,7 @@ class PublishResult:
     """A proven export.
 
     files: relative path -> bytes. max_difference: largest absolute difference of a probability on the golden rows.
-    forced: why it is published against the verdict; None when the verdict is a pass.
+    forced: why it is published against the verdict; None when the verdict is a pass. formats: those beside `.keras`.
     """
 
     task: str
@@ -41,6 +43,7 @@ class PublishResult:
     tolerance: float
     backend: str
     forced: str | None = None
+    formats: tuple[str, ...] = ()
 
 
 def publish(
@@ -76,7 +79,7 @@ def publish(
         PublishError: the verdict is not a pass and nobody forces it, or the reopened export answers differently.
 
     """
-    from pipeline.backend import select_backend
+    from pipeline.backend import installed_backends, select_backend
     from pipeline.judge.predictions import read_metrics, read_predictions
 
     gate = _judged(verdict, task, force, progress)
@@ -89,25 +92,30 @@ def publish(
     requirements = "".join(f"{name}=={number}\n" for name, number in packages.items())
     (export / "requirements.txt").write_text(requirements, "utf-8")
 
-    golden = golden_rows(read_predictions(evaluation), recipe.publish.golden_rows)
+    asked, predictions = recipe.publish, read_predictions(evaluation)
+    golden = golden_rows(predictions, asked.golden_rows)
     proof = prove(export, golden, out) | {"task": task, "backend": backend, "packages": packages}
-    (out / "proof.json").write_text(json.dumps(proof, indent=2) + "\n", "utf-8")
     progress.say(f"reopened in a fresh process: {proof['rows']} rows agree within {proof['max_difference']:.1e}")
+    others = [name for name in installed_backends() if name != backend] if asked.backends == "installed" else []
+    proof["backends"] = prove_on_backends(export, golden, others, progress)
+    formats = [name for name in dict.fromkeys(asked.formats) if name != KERAS]
+    write_formats(export, formats)
+    proof["formats"] = prove_formats(export, formats, predictions, asked.golden_rows, progress)
+    (out / "proof.json").write_text(json.dumps(proof, indent=2) + "\n", "utf-8")
 
     adapters = model.parent / ADAPTERS
-    if recipe.publish.adapters and backbone and adapters.is_dir():
+    if asked.adapters and backbone and adapters.is_dir():
         export_adapters(export, adapters, backbone)
         progress.say("the adapters on their backbone give the very weights of the model")
 
-    name = recipe.publish.registered_model.format(recipe=recipe.name, task=task)
+    name = asked.registered_model.format(recipe=recipe.name, task=task)
     card = model_card(name, yaml.safe_load(recipe_yaml), task, read_metrics(evaluation), gate, proof)
     (export / "MODEL_CARD.md").write_text(card, "utf-8")
     files = {
         path.relative_to(export).as_posix(): path.stat().st_size for path in sorted(export.rglob("*")) if path.is_file()
     }
-    return PublishResult(
-        task, files, proof["rows"], proof["max_difference"], proof["tolerance"], backend, gate.get("forced")
-    )
+    worst, tolerance = proof["max_difference"], proof["tolerance"]
+    return PublishResult(task, files, proof["rows"], worst, tolerance, backend, gate.get("forced"), tuple(formats))
 
 
 def _judged(verdict: Path, task: str, force: str | None, progress: Progress) -> dict[str, Any]:

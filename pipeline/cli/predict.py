@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.config import Settings
+from pipeline.formats.formats import FORMATS, KERAS, find_format
 from pipeline.registry import Registry, Version
 
 LEAST_WIDTH = 12
@@ -35,6 +36,9 @@ def predict(
         typer.Option(metavar="TEXT", help="Second text of every text, for models of text pairs; the question."),
     ] = None,
     file: Annotated[Path | None, typer.Option(metavar="PATH", help="UTF-8 file with one text a line.")] = None,
+    format: Annotated[  # noqa: A002 (typer names the option after it)
+        str, typer.Option(metavar="FORMAT", help=f"What the version is opened in: {', '.join(FORMATS)}.")
+    ] = KERAS,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
     """Answer texts with a published model: a class, classes, a number, a tag for each word, an answer, or a text.
@@ -48,9 +52,11 @@ def predict(
     every = [*(texts or []), *(read_texts(file) if file else [])]
     check_texts(every)
     version = find_model(Registry.for_workspace(Settings()), model)
-    select_backend("auto")
+    bundle = find_format(version.checked_bundle(), format)
+    if format == KERAS:
+        select_backend("auto")
     pairs = None if pair is None else [pair] * len(every)
-    for text, said in zip(every, answer(version.checked_bundle(), every, pairs, top), strict=True):
+    for text, said in zip(every, answer(bundle, every, pairs, top), strict=True):
         if as_json:
             asked = {"prompt" if "finished" in said else "text": text}  # an answer may be a text itself
             typer.echo(json.dumps(asked | said | _identity(version), ensure_ascii=False))

@@ -10,6 +10,7 @@ import typer
 
 from pipeline.config import Settings
 from pipeline.config.preprocess import PERSONAL
+from pipeline.formats.formats import FORMATS, KERAS
 from pipeline.registry import CHAMPION, Registry
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -68,6 +69,9 @@ def serve(
             metavar="KIND", help=f"Personal data to replace in what is kept: {', '.join(PERSONAL)}; repeat it."
         ),
     ] = None,
+    format: Annotated[  # noqa: A002 (typer names the option after it)
+        str, typer.Option(metavar="FORMAT", help=f"What the version is opened in: {', '.join(FORMATS)}.")
+    ] = KERAS,
     access_log: Annotated[bool, typer.Option("--access-log", help="Write a JSON line for each request.")] = False,
 ) -> None:
     """Answer over HTTP with a published model, and with the next one when its alias moves.
@@ -100,11 +104,12 @@ def serve(
     version = find_model(registry, model, "tradewind serve")
     with bind(host, port) as listener:
         write_log(access_log)
-        keep_compiled(select_backend("auto"), settings.workspace / "cache" / "compiled")
+        if format == KERAS:
+            keep_compiled(select_backend("auto"), settings.workspace / "cache" / "compiled")
         alias = None if ":" in (model or "") else (model or "").partition("@")[2] or CHAMPION
         folder, kinds = settings.workspace / "served" / version.name, list(redact or ())
         log = AnswerLog(folder, version.name, log_answers, kinds) if log_answers else None
-        service = make_service(registry, version, alias, limits, tokens, interval, log)
+        service = make_service(registry, version, alias, limits, tokens, interval, log, format)
         server = Server(service, drain, grace, trusted_proxy)
         if not tokens and host not in LOOPBACK:
             typer.secho("no token needed: whoever reaches the address can ask (--token-file)", fg="yellow", err=True)

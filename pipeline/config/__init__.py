@@ -242,7 +242,7 @@ class Recipe(Section):
         architecture = self.model.architecture
         for name, task in self.tasks.items():
             if task.data.kind == "generation":
-                check_writer(name, architecture)
+                check_writer(name, architecture, self.publish.formats)
                 task.finetune.check_architecture(f"tasks.{name}.finetune", architecture)
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from string import Formatter
 from typing import Annotated
 
@@ -78,10 +79,16 @@ def check_prompt(prompt: str) -> None:
         raise ValueError(f"prompt is {prompt!r}, without {{text}}; {expected}")
 
 
-def check_writer(task: str, architecture: str) -> None:
-    """Raise ValueError when a model of this architecture writes no texts."""
+def check_writer(task: str, architecture: str, formats: Sequence[str]) -> None:
+    """Raise ValueError when a model of this architecture writes no texts, or cannot in one of the formats."""
     if architecture not in WRITERS:
         raise ValueError(
             f"tasks.{task}.data.kind is generation, and model.architecture is {architecture}, which writes nothing; "
             "set model.architecture to encoder_decoder (translation, summaries) or decoder (answers to a prompt)"
+        )
+    if others := [name for name in formats if name != "keras"]:
+        raise ValueError(
+            f"publish.formats has {', '.join(others)}, and tasks.{task}.data.kind is generation, whose model writes "
+            "token by token and keeps its states in between, for which only keras has the means; set publish.formats "
+            "to [keras], or put the task into a recipe of its own"
         )

@@ -29,6 +29,16 @@ class Publish(Section):
     golden_rows: Annotated[int, Field(ge=1, le=1000)] = Field(
         64, description="test rows on which the reloaded export must answer as the trained model did"
     )
+    formats: list[Literal["keras", "savedmodel", "onnx", "onnx_int8"]] = Field(
+        ["keras"],
+        description="what the model is written as, each proven; `keras` it always is, and the others take some seconds "
+        "each. Not of kind generation",
+    )
+    backends: Literal["trained", "installed"] = Field(
+        "trained",
+        description="Keras backends that the `.keras` file is proven on: the one it was trained on, or every one that "
+        "is installed here, for some seconds each",
+    )
     license: str | None = Field(
         None, description="SPDX identifier of the model's licence, such as apache-2.0; stands in the model card"
     )

@@ -20,6 +20,7 @@ class Golden:
     """Rows whose answers are known.
 
     Attributes:
+        kind: str. Of the task.
         texts: list of str.
         pairs: list of str or None, or None. Second texts.
         labels: list of str. In the bundle's order.
@@ -31,6 +32,7 @@ class Golden:
         written: list of str, or None. What it wrote, where no chance was in it.
     """
 
+    kind: str
     texts: list[str]
     pairs: list[str | None] | None
     labels: list[str]
@@ -41,14 +43,19 @@ class Golden:
     written: list[str] | None = None
 
 
+def order_of(predictions: Predictions) -> list[int]:
+    """Return the places of all rows in the order of their ids' hashes: the same every time, from all over the file."""
+    identities = [hashlib.sha256(str(row_id).encode()).hexdigest() for row_id in predictions.rows["row_id"]]
+    return sorted(range(len(identities)), key=identities.__getitem__)
+
+
 def golden_rows(predictions: Predictions, rows: int) -> Golden:
-    """Return the first test rows by hash of their id: the same ones every time, from all over the file."""
+    """Return the first test rows in `order_of`."""
     import numpy as np
 
     from pipeline.judge.predictions import pairs_of
 
-    identities = [hashlib.sha256(str(row_id).encode()).hexdigest() for row_id in predictions.rows["row_id"]]
-    chosen = sorted(range(len(identities)), key=identities.__getitem__)[:rows]
+    chosen = order_of(predictions)[:rows]
     writes = predictions.kind == "generation"
     columns = [predictions.labels.index(label) for label in predictions.known]
     compared = likelihoods(predictions.kind, predictions.answers)
@@ -56,6 +63,7 @@ def golden_rows(predictions: Predictions, rows: int) -> Golden:
     answers = np.concatenate(told).astype(np.float32)
     numbers = predictions.kind == "regression"
     return Golden(
+        kind=predictions.kind,
         texts=[str(text) for text in predictions.rows["text"].iloc[chosen]],
         pairs=pairs_of(predictions.rows.iloc[chosen]),
         labels=list(predictions.known),

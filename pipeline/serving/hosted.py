@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.answer import answers_of
 from pipeline.bundle import ROWS_PER_BATCH, Bundle
+from pipeline.formats.formats import KERAS, find_format
 from pipeline.registry import Version
 from pipeline.serving.limits import Limits
 from pipeline.serving.schema import ModelDescription
@@ -33,13 +34,14 @@ class Hosted:
     bundle: Bundle
 
     @classmethod
-    def load(cls, version: Version, alias: str, limits: Limits) -> Hosted:
-        """Read the version's files and compile every shape that requests within the limits can have.
+    def load(cls, version: Version, alias: str, limits: Limits, format: str = KERAS) -> Hosted:  # noqa: A002
+        """Read the version's files in a format and compile every shape that requests within the limits can have.
 
-        Raises IntegrityError: the files are not those that were registered, or not signed; BundleError: no bundle.
+        Raises IntegrityError: the files are not those that were registered, or not signed; BundleError: no bundle, or
+        the version does not have the format.
         """
         start = time.monotonic()
-        hosted = cls(version, alias, Bundle.load(version.checked_bundle()))
+        hosted = cls(version, alias, Bundle.load(find_format(version.checked_bundle(), format)))
         hosted._warm(limits)
         logger.info("%s version %s is loaded (%.1f s)", version.name, version.version, time.monotonic() - start)
         return hosted

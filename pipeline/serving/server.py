@@ -19,6 +19,7 @@ import uvicorn
 
 from pipeline.cluster.place import end_now
 from pipeline.errors import TradewindError
+from pipeline.formats.formats import KERAS
 from pipeline.monitoring.log import AnswerLog
 from pipeline.registry import Registry, Version
 from pipeline.serving.app import Service, make_app
@@ -41,10 +42,11 @@ def make_service(
     tokens: Collection[str],
     interval: float,
     log: AnswerLog | None = None,
+    format: str = KERAS,  # noqa: A002
 ) -> Service:
     """Load a version and return what answers with it and follows its alias; without an alias it stays with it."""
     gc.freeze()  # the objects of the libraries stay; to look through them again and again held up requests for 0.6 s
-    load = partial(Hosted.load, alias=alias or "", limits=limits)
+    load = partial(Hosted.load, alias=alias or "", limits=limits, format=format)
     hosted, metrics = load(version), Metrics()
     metrics.serving(hosted.describe())
     batcher = Batcher(hosted, limits, metrics)

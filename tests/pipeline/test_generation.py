@@ -181,12 +181,12 @@ def test_it_is_published_with_its_settings_and_answers_as_before(judged) -> None
 def test_a_bundle_that_answers_otherwise_is_not_published(judged, monkeypatch, broken, message) -> None:
     chain, evaluation, _, verdict = judged
 
-    def reopened(_export, golden, out):
+    def reopened(_export, golden, out, *_):
         written = ["Meer" if broken == "words" else text for text in golden.written]
         (out / "golden.json").write_text(json.dumps(written))
         return golden.answers + (0.5 if broken == "weights" else 0.0)
 
-    monkeypatch.setattr("pipeline.publishing.proof._reopen", reopened)
+    monkeypatch.setattr("pipeline.publishing.proof.ask", reopened)
     with pytest.raises(PublishError, match=message):
         chain.publish(evaluation, verdict, f"published-{broken}")
 

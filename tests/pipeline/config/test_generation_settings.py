@@ -130,3 +130,12 @@ def test_a_name_that_no_registry_takes_is_refused_at_once(name) -> None:
     values = make_recipe().model_dump(mode="json", exclude_unset=True) | {"publish": {"registered_model": name}}
     with pytest.raises(ValidationError, match="which names a model"):
         Recipe.model_validate(values)
+
+
+def test_what_writes_is_published_for_keras_alone() -> None:
+    values = make_recipe().model_dump(mode="json", exclude_unset=True)
+    Recipe.model_validate(values | {"publish": {"formats": ["keras"]}})
+    with pytest.raises(ValidationError, match=r"publish.formats has onnx, and .* set publish.formats to \[keras\]"):
+        Recipe.model_validate(values | {"publish": {"formats": ["keras", "onnx"]}})
+    with pytest.raises(ValidationError, match="Input should be 'keras', 'savedmodel', 'onnx' or 'onnx_int8'"):
+        Recipe.model_validate(values | {"publish": {"formats": ["tflite"]}})
