@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import Context, Param, get_current_context
+from airflow.sdk import BaseNotifier, Context, Param, get_current_context
 from airflow.sdk.configuration import conf
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowSkipException
@@ -71,11 +71,12 @@ class Approval(HITLOperator):
         return decision.text
 
 
-def approve(name: str) -> Approval:
+def approve(name: str, notifiers: list[BaseNotifier]) -> Approval:
     """Ask a person whether the candidate is published; until the answer the run waits."""
     return Approval(
         task_id="approve",
         recipe_task=name,
+        notifiers=notifiers,
         doc_md=approve.__doc__,
         map_index_template=EACH_TASK,
         retries=TRIES,

@@ -25,6 +25,7 @@ logger = logging.getLogger("tradewind")
 MESSAGES = {
     "failure": ("a run has failed", "{{ run_id }}: {{ exception }}\n{{ ti.log_url }}", "failure"),
     "drift": ("a model is asked other texts than it knows", "{{ exception }}\n{{ ti.log_url }}", "warning"),
+    "approval": ("a person is asked whether a model is published", "{{ task.subject }}\n{{ ti.log_url }}", "info"),
     "published": (
         "{{ published.model }} has a new champion",
         "Version {{ published.version }}, by {{ run_id }}",
@@ -36,7 +37,7 @@ EXAMPLE = '{"config": {"path": "slack://TOKEN_A/TOKEN_B/TOKEN_C/#training"}}'
 
 
 class Notifier(BaseNotifier):
-    """Sends one message; as a callback of a task, one that cannot be sent is an error in the log, and fails nothing.
+    """Sends one message.
 
     Args:
         connection: str. Name of an Airflow connection of the type apprise.
@@ -66,22 +67,30 @@ class Notifier(BaseNotifier):
             raise RuntimeError(f"the connection {self.connection} did not take the message {self.title!r}")
 
 
-def notifiers(recipe: Recipe, event: str) -> list[Notifier]:
+class Announcement(Notifier):
+    """Tells of what has happened already: when it cannot be sent, that is an error in the log, and fails nothing."""
+
+    def __call__(self, *args: Any) -> None:
+        """Send the message."""
+        try:
+            super().__call__(*args)
+        except Exception:
+            logger.exception("nobody was told through the connection %s", self.connection)
+
+
+def notifiers(recipe: Recipe, event: str) -> list[Announcement]:
     """Return what tells those whom the recipe names of an event, as callbacks of a task; none when nobody asked."""
     notify = recipe.airflow.notify
     if event not in notify.on:
         return []
     title, body, severity = MESSAGES[event]
-    return [Notifier(connection, f"{recipe.name}: {title}", body, severity) for connection in notify.to]
+    return [Announcement(connection, f"{recipe.name}: {title}", body, severity) for connection in notify.to]
 
 
 def tell(recipe: Recipe, event: str, **facts: Any) -> None:
-    """Tell those whom the recipe names of an event, from within a task; a message that cannot be sent is logged."""
+    """Tell those whom the recipe names of an event, from within a task."""
     for notifier in notifiers(recipe, event):
-        try:
-            notifier({**get_current_context(), **facts})
-        except Exception:  # what happened has happened, whoever hears of it
-            logger.exception("nobody was told through the connection %s", notifier.connection)
+        notifier({**get_current_context(), **facts})
 
 
 def require_connections(recipe: Recipe) -> None:

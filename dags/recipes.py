@@ -100,7 +100,7 @@ def _lay_tasks(file: Path, recipe: Recipe) -> None:
             tuned >> tasks.scratch(name) >> judged  # after it, for either takes all cores
         published = tasks.publish(name, judged)
         if recipe.publish.approval:
-            judged >> approve(name) >> published
+            judged >> approve(name, notifiers(recipe, "approval")) >> published
 
     started >> tasks.validate() >> tasks.drift() >> preprocessed >> pretrained
     finished = tasks.finish.override(

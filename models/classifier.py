@@ -9,7 +9,7 @@ from keras import ops
 
 from models.backbones import Backbone
 from models.ngrams import NgramBag
-from models.packed import PackedModel, Tensor
+from models.packed import PackedModel, Tensor, pool_segments
 from models.preset import PresetEncoder  # known by name to Keras from here on, so that a saved model is found
 
 
@@ -81,13 +81,7 @@ class SegmentClassifier(PackedModel):
     def pool(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
         """Return what the backbone says of each segment, (batch, segments_per_row, hidden)."""
         hidden = self.encoder(inputs, training=training)  # (batch, seq, hidden)
-        numbers = ops.arange(1, self.segments_per_row + 1, dtype="int32")[None, :, None]  # (1, segments, 1)
-        member = ops.cast(ops.equal(inputs["segment_ids"][:, None, :], numbers), hidden.dtype)  # (batch, segments, seq)
-        if self.encoder.causal:  # only a segment's last token has seen all of it
-            follower = ops.pad(member[:, :, 1:], [[0, 0], [0, 0], [0, 1]])
-            member = member * (1 - follower)
-        size = ops.maximum(ops.sum(member, axis=-1, keepdims=True), 1)
-        return ops.matmul(member, hidden) / size  # (batch, segments, hidden)
+        return pool_segments(hidden, inputs["segment_ids"], self.segments_per_row, last=self.encoder.causal)
 
     def answer(self, pooled: Tensor, training: bool | None = None) -> Tensor:
         """Return logits, (batch, segments_per_row, num_classes) float32, from what `pool` returned."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
 from models.backbones import Backbone, Decoder, Encoder, EncoderDecoder
 from models.feedforward import gelu
-from models.packed import PAIRED_INPUT, PackedModel, Tensor
+from models.packed import PAIRED_INPUT, PackedModel, Tensor, pool_segments
 from models.projection import Projection
 
 
@@ -68,6 +69,42 @@ class MaskedLanguageModel(LanguageModel):
         """Return logits, (batch, predictions, vocabulary), at `inputs["positions"]`, (batch, predictions) int32."""
         hidden = self.backbone.states_at(inputs, inputs["positions"], training)  # (batch, predictions, hidden)
         return self.backbone.vocabulary_logits(self.norm(self.transform(hidden)))
+
+
+@keras.saving.register_keras_serializable(package="tradewind")
+class GroupedLanguageModel(MaskedLanguageModel):
+    """Predicts hidden tokens and, where it is asked, which group each segment is of, from the mean of its states.
+
+    Args:
+        backbone: Encoder.
+        num_groups: int. Groups that are told apart.
+    """
+
+    def __init__(self, backbone: Encoder, num_groups: int, **kwargs: Any) -> None:
+        super().__init__(backbone, **kwargs)
+        self.num_groups = num_groups
+        self.group_logits = keras.layers.Dense(num_groups, dtype="float32", name="group_logits")
+
+    def build(self, input_shape: dict[str, tuple[int | None, ...]]) -> None:
+        """Create every weight."""
+        super().build(input_shape)
+        self.group_logits.build((*input_shape["token_ids"], self.backbone.hidden_dim))
+
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Return logits, (batch, predictions, vocabulary), and with `inputs["groups"]`, (batch, segments), of groups.
+
+        The latter are (batch, segments, num_groups) float32.
+        """
+        if "groups" not in inputs:
+            return super().call(inputs, training)
+        hidden = self.backbone(inputs, training=training)  # (batch, seq, hidden)
+        asked = ops.take_along_axis(hidden, inputs["positions"][:, :, None], axis=1)  # (batch, predictions, hidden)
+        pooled = pool_segments(hidden, inputs["segment_ids"], inputs["groups"].shape[-1])
+        return self.backbone.vocabulary_logits(self.norm(self.transform(asked))), self.group_logits(pooled)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "num_groups": self.num_groups}
 
 
 @keras.saving.register_keras_serializable(package="tradewind")

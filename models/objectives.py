@@ -38,6 +38,27 @@ def token_prediction(model: keras.Model, batch: dict[str, Tensor], training: boo
     return weighted_cross_entropy(logits, batch["targets"], batch["weights"], z_loss=z_loss if training else 0.0)
 
 
+def tokens_and_groups(
+    model: keras.Model, batch: dict[str, Tensor], training: bool, group_weight: float, z_loss: float = 0.0
+) -> Sums:
+    """Cross-entropy of the tokens asked for and, in training, of the segments' groups.
+
+    Args:
+        model: keras.Model. A `GroupedLanguageModel`.
+        batch: as of `token_prediction`; in training also `groups` (batch, segments) int32, and `group_weights`, the
+            same float32, whose sum over many batches is that of `weights`.
+        training: bool. Outside of it there are no groups.
+        group_weight: float. What the groups count, the tokens counting 1.
+        z_loss: float. Of the tokens.
+    """
+    if not training:
+        return token_prediction(model, batch, training)
+    tokens, groups = model(batch, training=training)
+    sums = weighted_cross_entropy(tokens, batch["targets"], batch["weights"], z_loss=z_loss)
+    told = weighted_cross_entropy(groups, batch["groups"], batch["group_weights"])
+    return sums._replace(loss=sums.loss + group_weight * told.loss)
+
+
 def written_tokens(
     model: keras.Model,
     batch: dict[str, Tensor],

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
 Tensor = Any
 
@@ -33,3 +34,21 @@ class PackedModel(keras.Model):
     def build_from_config(self, _config: dict[str, Any]) -> None:
         """Create every weight, so that a file's values find their place."""
         self.build(self.input_shapes)
+
+
+def pool_segments(hidden: Tensor, segment_ids: Tensor, segments: int, last: bool = False) -> Tensor:
+    """Return the mean state of each segment, (batch, segments, hidden), from (batch, seq, hidden); 0 of an absent one.
+
+    Args:
+        hidden: Tensor. The states.
+        segment_ids: Tensor. (batch, seq) int32.
+        segments: int. The segments from 1 to this one.
+        last: bool. Take the state of a segment's last token instead, which alone has seen all of it in a decoder.
+    """
+    numbers = ops.arange(1, segments + 1, dtype="int32")[None, :, None]  # (1, segments, 1)
+    member = ops.cast(ops.equal(segment_ids[:, None, :], numbers), hidden.dtype)  # (batch, segments, seq)
+    if last:
+        follower = ops.pad(member[:, :, 1:], [[0, 0], [0, 0], [0, 1]])
+        member = member * (1 - follower)
+    size = ops.maximum(ops.sum(member, axis=-1, keepdims=True), 1)
+    return ops.matmul(member, hidden) / size

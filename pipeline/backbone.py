@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from models.backbones import Backbone, Decoder, Encoder, EncoderDecoder
-from models.language_models import CausalLanguageModel, LanguageModel, MaskedLanguageModel, SpanLanguageModel
+from models.language_models import (
+    CausalLanguageModel,
+    GroupedLanguageModel,
+    LanguageModel,
+    MaskedLanguageModel,
+    SpanLanguageModel,
+)
 from models.preset import PresetEncoder
 from models.size import Dimensions
 from pipeline.data.tokens.tokenizer import load_tokenizer
@@ -25,10 +31,15 @@ LANGUAGE_MODELS: dict[str, type[LanguageModel]] = {
 }
 
 
-def build_language_model(dimensions: Dimensions, vocabulary_size: int, dropout: float) -> LanguageModel:
-    """Return the model that pretraining trains, with fresh weights, in the precision that is set."""
-    backbone = build_whole(dimensions, vocabulary_size, dropout)
-    model = LANGUAGE_MODELS[dimensions.architecture](backbone)
+def build_language_model(
+    dimensions: Dimensions, vocabulary_size: int, dropout: float, groups: int = 0
+) -> LanguageModel:
+    """Return the model that pretraining trains, with fresh weights, in the precision that is set.
+
+    With `groups`, the number of them, it is an encoder that tells these apart too.
+    """
+    backbone: Any = build_whole(dimensions, vocabulary_size, dropout)
+    model = GroupedLanguageModel(backbone, groups) if groups else LANGUAGE_MODELS[dimensions.architecture](backbone)
     model.build_from_config({})
     return model
 

@@ -2,7 +2,7 @@
 
     tokenizer.json
     clean.json                       what was repaired and redacted, which a model has to do with the texts it is asked
-    corpus/{train,validation}/       packed rows of the pretraining corpus
+    corpus/{train,validation}/       packed rows of the pretraining corpus; groups.npy, of each document its group
     tasks/<task>/labels.json         the classes, sorted
     tasks/<task>/<split>.parquet     the rows as text, for baselines and evaluation
     tasks/<task>/<split>/            the same rows packed, for fine-tuning

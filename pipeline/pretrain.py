@@ -22,12 +22,13 @@ from models.explain import explain
 from models.horizon import Horizon
 from models.kernels import attention_kernel
 from models.language_models import LanguageModel
-from models.objectives import token_prediction
+from models.objectives import token_prediction, tokens_and_groups
 from models.parallel import MeshShape, Training
 from models.size import Dimensions
 from pipeline.backbone import STABLE, TOKENIZER, build_language_model, continue_from, hand_on, save_backbone
 from pipeline.backend import has_accelerator, select_precision
 from pipeline.config import Pretrain, Recipe
+from pipeline.data.tokens.groups import read_groups
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer, require_same_tokenizer
 from pipeline.data.tokens.vocabulary import Vocabulary
@@ -39,8 +40,8 @@ from pipeline.presets.folder import trains_further
 from pipeline.progress import Progress
 from pipeline.targets import embedding_rows
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
-from pipeline.training.batches import BatchShape, CorpusBatches
-from pipeline.training.batches.objective import corpus_batches
+from pipeline.training.batches import BatchShape, CorpusBatches, GroupedBatches
+from pipeline.training.batches.objective import corpus_batches, grouped_batches
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.hardware import HALF, available_memory, peak_flops
 from pipeline.training.loop import Cost, Evaluation, Learner, TrainingResult
@@ -50,6 +51,7 @@ from pipeline.training.position import Position
 from pipeline.training.precision import dtype_policy
 from pipeline.training.preflight import Load, check_memory, check_optimization, check_rows
 from pipeline.training.processes import num_processes, process_id
+from pipeline.training.steppers import Objective
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class Plan:
     predictions_per_token: float
 
     @property
+    def groups(self) -> int:
+        """How many groups of documents are told apart."""
+        return self.training.num_groups if isinstance(self.training, GroupedBatches) else 0
+
+    @property
     def flops_per_token(self) -> float:
         """Floating-point operations of training per token that is read."""
         length = self.training.rows.sequence_length
@@ -126,9 +133,11 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress, start:
     if process_id() == 0:
         out.mkdir(parents=True, exist_ok=True)
         shutil.copy(tokens / TOKENIZER, out / TOKENIZER)  # at once, because checkpoints are exported with it
-    objective = partial(token_prediction, z_loss=config.z_loss)
+    objective: Objective = partial(token_prediction, z_loss=config.z_loss)
+    if plan.groups:
+        objective = partial(tokens_and_groups, group_weight=config.group_weight, z_loss=config.z_loss)
     with laid_out(plan.mesh):
-        model = build_language_model(plan.dimensions, plan.vocabulary_size, recipe.model.dropout or 0.0)
+        model = build_language_model(plan.dimensions, plan.vocabulary_size, recipe.model.dropout or 0.0, plan.groups)
         if start and not config.resume_stable:
             continue_from(start, model, plan.dimensions)
         learner = make_learner(
@@ -223,6 +232,8 @@ def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
     rate = config.learning_rate or default_learning_rate(config.optimizer, dimensions.learning_rate)
     check_optimization(config, rate, horizon.steps)
     training = corpus_batches(dimensions.architecture, config, rows, shape, vocabulary, recipe.seed)
+    if config.group_weight:
+        training = grouped_batches(config, rows, _groups(tokens), shape, vocabulary, recipe.seed)
     sample = training.batch(0)
     plan = Plan(
         dimensions=dimensions,
@@ -245,13 +256,31 @@ def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
     return plan
 
 
+def _groups(tokens: Path) -> np.ndarray:
+    """Return the group of each document of the corpus.
+
+    Raises:
+        RecipeError: there are none to tell apart.
+    """
+    groups = read_groups(tokens / "corpus" / "train")
+    if groups is None or groups.max() < 1:
+        raise RecipeError(
+            "pretrain.group_weight is set, and the training rows of the corpus have "
+            f"{'no group' if groups is None else 'a single group'}; name a column that has several values with "
+            "data.sources.<source>.group, or remove group_weight"
+        )
+    return groups
+
+
 def _training(config: Pretrain, plan: Plan, horizon: Horizon) -> list[str]:
     derived = f"learning_rate {plan.learning_rate:g} = {RATES[config.optimizer]:g} x 0.001 x sqrt(512 / hidden_dim)"
     rows = len(plan.training.rows)
     updates = f"{horizon.steps:,} updates x {horizon.global_batch_size} rows x {horizon.sequence_length} tokens"
     passes = f"{horizon.steps * horizon.global_batch_size / rows:.3g} passes over {rows:,} rows"
+    grouped = f"of each text its group is told too, one of {plan.groups:,}, which counts {config.group_weight:g}"
     return [
         *([] if config.learning_rate else [derived]),
+        *([grouped] if plan.groups else []),
         f"{updates} = {horizon.tokens:,} tokens, {passes}; {config.optimizer}, {config.schedule} from "
         f"{plan.learning_rate:g}",
     ]
@@ -280,6 +309,7 @@ def _identity(plan: Plan, recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "vocabulary_size": plan.vocabulary_size,
         "dropout": recipe.model.dropout or 0.0,
+        **({"groups": plan.groups} if plan.groups else {}),
         **asdict(plan.dimensions),
     }
 

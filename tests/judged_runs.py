@@ -8,7 +8,7 @@ from published_tickets import export
 from pipeline.config import Settings
 from pipeline.flow import Flow
 from pipeline.recipes import load_recipe
-from pipeline.steps import node_name
+from pipeline.steps import GRAPH, node_name
 from pipeline.store import Factors
 
 SCORE = {"value": 0.9, "interval": [0.8, 1.0]}
@@ -26,6 +26,8 @@ def judged_run(recipe: Path, workspace: Path, verdict: str, *overrides: str, can
     """Return a run of a recipe whose task `kind` has a verdict on a candidate."""
     flow = Flow.create(load_recipe(recipe, overrides), recipe, Settings(workspace=workspace))
     results = {
+        "validate": {},
+        "pretrain": {},
         "finetune": {},
         "evaluate": {},
         "gate": {"verdict": verdict, "reasons": GATE["reasons"]},
@@ -44,5 +46,6 @@ def judged_run(recipe: Path, workspace: Path, verdict: str, *overrides: str, can
 
         artifact = flow.store.run(step, Factors(step, {"candidate": candidate, "verdict": verdict}, {}, ""), write)
         entry = {"reference": artifact.reference, "hit": False, "seconds": 0.0, "status": "done"}
-        flow.store.runs.record(flow.run_id, node_name(step, "kind"), entry)
+        node = node_name(step, "kind" if GRAPH[step].per_task else None)
+        flow.store.runs.record(flow.run_id, node, entry)
     return flow

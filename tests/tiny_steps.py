@@ -20,7 +20,7 @@ def make_recipe(**sections: Any) -> Recipe:
     """Two kinds of notes; `sections` overlay the recipe's."""
     recipe: dict[str, Any] = {
         "name": "tiny",
-        "data": {"sources": {"notes": {"kind": "files", "path": "notes.csv"}}},
+        "data": {"sources": {"notes": {"kind": "files", "path": "notes.csv", "group": "group"}}},
         "preprocess": {
             "split": {"validation": 0.2, "test": 0.2},
             "tokenizer": {"vocabulary_size": 300},

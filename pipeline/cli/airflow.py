@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import typer
@@ -25,11 +26,13 @@ from pipeline.recipes import list_recipes
 if TYPE_CHECKING:
     from pipeline.cli.airflow_processes import Processes
 
+CONFLICT = 409
 HOST = "127.0.0.1"
 USER = "admin"
 READY_SECONDS = 300.0
 DAG_SECONDS = 90.0
 TOKEN_SECONDS = 86_400  # of a task; with the default, long trainings were ended half-way (apache/airflow#67939)
+POOL = "training"
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -131,9 +134,18 @@ def environment(settings: Settings, home: Path, port: int) -> dict[str, str]:
         "AIRFLOW_CONFIG": str(home / "airflow.cfg"),
         "NO_PROXY": local,
         "no_proxy": local,
+        "TRADEWIND_POOL": settings.pool or POOL,
+        "TRADEWIND_POOL_SLOTS": str(settings.pool_slots if "pool_slots" in settings.model_fields_set else slots()),
         "TRADEWIND_RECIPES": str(recipes),
         "TRADEWIND_WORKSPACE": str(settings.workspace.absolute()),
     }
+
+
+def slots() -> int:
+    """Return the slots of the pool, one for each accelerator: a training takes all, unless its recipe takes fewer."""
+    from pipeline.training.hardware import accelerators
+
+    return max(1, len(accelerators()))
 
 
 def password(home: Path) -> str:
@@ -213,7 +225,16 @@ class Page:
         """Get a token for the requests to come."""
         self.token = self.get("/auth/token", {"username": USER, "password": self.password})["access_token"]
 
-    def get(self, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+    def make_pool(self, name: str, slots: int) -> None:
+        """Make a pool, unless there is one of this name: tasks that name none that exists would wait for ever."""
+        body = {"name": name, "slots": slots, "description": "steps that compute; one slot for each accelerator"}
+        try:
+            self.get("/api/v2/pools", body)
+        except HTTPError as error:
+            if error.code != CONFLICT:
+                raise
+
+    def get(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the answer to a request; one with a body is a POST."""
         headers = {"Content-Type": "application/json"}
         if self.token:
@@ -240,6 +261,9 @@ def start(processes: Processes, page: Page, stop: Stop) -> None:
     for name, arguments in COMPONENTS.items():
         if name == SCHEDULER:
             _wait(page.answers, end, processes, stop)
+            if not stop.asked.is_set():
+                page.log_in()
+                page.make_pool(processes.environment["TRADEWIND_POOL"], slots())
         if not stop.asked.is_set():
             processes.start(name, name, *arguments)
     _wait(page.healthy, end, processes, stop)
@@ -263,7 +287,11 @@ def announce(page: Page, stop: Stop, recipes: Path, home: Path) -> None:
     expected = len(list_recipes(recipes))
     end = time.monotonic() + DAG_SECONDS
     dags: list[dict[str, Any]] = []
-    while len(dags) < expected and time.monotonic() < end and not stop.asked.wait(1.0):
+    while (
+        sum(not dag["dag_id"].endswith(".monitor") for dag in dags) < expected
+        and time.monotonic() < end
+        and not stop.asked.wait(1.0)
+    ):
         dags = page.get("/api/v2/dags?limit=500")["dags"]
     lines = [f"\n✓ Airflow is ready: {page.url}", f"  user {USER}, password {page.password}", ""]
     lines += [f"  {dag['dag_display_name']:<24} {page.url}/dags/{dag['dag_id']}" for dag in dags]

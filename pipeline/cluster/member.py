@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
+import time
 import traceback
 
 from pipeline.cluster.crew import Crew, follow
@@ -19,6 +21,7 @@ from pipeline.errors import Interrupted, TradewindError
 from pipeline.flow import Flow
 
 INTERRUPTED = 75
+ORPHAN_SECONDS = 120.0  # to save, once the launcher is gone
 
 
 def main() -> None:
@@ -30,6 +33,7 @@ def main() -> None:
     parser.add_argument("--trial", type=int)
     parser.add_argument("--again", action="store_true")
     given = parser.parse_args()
+    end_after_launcher()
     try:
         _take_part(given.step, given.run, given.task, given.again, given.trial)
     except TradewindError as error:
@@ -39,6 +43,22 @@ def main() -> None:
     except BaseException as error:
         traceback.print_exception(error)
         end_now(1)
+
+
+def end_after_launcher(patience: float = ORPHAN_SECONDS) -> None:
+    """End this process some time after the one that started it has gone, whatever it hangs in.
+
+    SIGTERM has asked it to save by then. If it hung for ever, the next try would wait for ever for its lock.
+    """
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        time.sleep(patience)
+        end_now(INTERRUPTED)
+
+    threading.Thread(target=watch, name="launcher", daemon=True).start()
 
 
 def _take_part(step: str, run: str, task: str | None, again: bool, trial: int | None) -> None:

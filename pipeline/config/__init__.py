@@ -247,6 +247,24 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _groups_are_learned(self) -> Recipe:
+        if not self.pretrain.group_weight:
+            return self
+        if self.model.architecture != "encoder":
+            raise ValueError(
+                f"pretrain.group_weight is {self.pretrain.group_weight:g}, which an encoder learns by, and "
+                f"model.architecture is {self.model.architecture}; set it to encoder, or remove group_weight"
+            )
+        corpus = self.data.corpus or list(self.data.sources)
+        if not any(getattr(self.data.sources.get(name), "group", None) for name in corpus):
+            raise ValueError(
+                f"pretrain.group_weight is {self.pretrain.group_weight:g}, and no source of the corpus "
+                f"({', '.join(corpus)}) has groups; name their column with data.sources.{corpus[0]}.group, or remove "
+                "group_weight"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _questions_are_read(self) -> Recipe:
         for name, task in self.tasks.items():
             alone = getattr(self.data.sources[task.data.source], "text_pair", None) is None

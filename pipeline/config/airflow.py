@@ -23,7 +23,7 @@ AirflowStep = Literal[
     "gate",
     "publish",
 ]
-Event = Literal["failure", "drift", "published", "success"]
+Event = Literal["failure", "drift", "approval", "published", "success"]
 Identifier = Annotated[str, Field(pattern=r"^\S+$", description="text without blanks")]
 Hours = Annotated[float, Field(gt=0)]
 
@@ -48,7 +48,8 @@ class Notify(Section):
     on: list[Event] = Field(
         ["failure", "drift"],
         description="failure: a run has failed; drift: `monitor` found that a model is asked other texts than it "
-        "knows; published: a model has become the champion; success: a run has ended well",
+        "knows; approval: a person is asked (publish.approval); published: a model has become the champion; success: "
+        "a run has ended well",
     )
     to: list[Identifier] = Field(
         default_factory=list,

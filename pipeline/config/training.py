@@ -83,6 +83,11 @@ class Pretrain(Optimization):
         0.2, description="share of a row that is hidden and predicted; a decoder predicts all"
     )
     span_length: Annotated[float, Field(ge=1)] = Field(3.0, description="mean tokens of a corrupted span")
+    group_weight: Annotated[float, Field(ge=0, le=100)] = Field(
+        0.0,
+        description="of an encoder: what it counts to tell which group (`sources.*.group`) each text is of, the hidden "
+        "tokens counting 1; rows of a group are about one thing, which hidden tokens hardly teach on a small corpus",
+    )
     start_from: str | None = Field(
         None,
         description="a backbone to begin with, with its tokenizer: run:RUN_ID, recipe:NAME (the newest that another "

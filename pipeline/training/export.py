@@ -44,7 +44,9 @@ def export_backbone(checkpoint: Path, out: Path) -> int:
         )
     identity = description["identity"]
     dimensions = Dimensions(**{field.name: identity[field.name] for field in fields(Dimensions)})
-    model = build_language_model(dimensions, identity["vocabulary_size"], identity["dropout"])
+    model = build_language_model(
+        dimensions, identity["vocabulary_size"], identity["dropout"], identity.get("groups", 0)
+    )
     _fill(model, identity, read_index(sorted(checkpoint.glob("variables*.npz"))))
     draft = out.with_name(f".{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)

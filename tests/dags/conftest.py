@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,8 @@ from typing import Any
 import pytest
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
+
+TIMEOUT = 900
 
 LoadDags = Callable[[Path], dict[str, Any]]
 
@@ -37,3 +42,18 @@ def load_dags(monkeypatch: pytest.MonkeyPatch) -> LoadDags:
         return dict(bag.dags)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the environment of an Airflow with a database, as the processes of the slow tests get it."""
+    home = tmp_path_factory.mktemp("airflow-run")
+    environment = os.environ | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "PYTHONPATH": os.pathsep.join((str(DAGS), os.environ.get("PYTHONPATH", ""))),
+    }
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, timeout=TIMEOUT)
+    return environment

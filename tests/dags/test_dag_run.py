@@ -1,7 +1,6 @@
 """A tiny recipe's DAG, run by Airflow itself in a fresh process: to a published model, and to a clear refusal."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -27,21 +26,6 @@ print(json.dumps({"run": run.run_id, "state": run.state, "tasks": states, "shown
 """
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def airflow_environment(tmp_path_factory):
-    """Return the environment of an Airflow with a database, as every process of these tests gets it."""
-    home = tmp_path_factory.mktemp("airflow-run")
-    environment = os.environ | {
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "PYTHONPATH": os.pathsep.join((str(DAGS), os.environ.get("PYTHONPATH", ""))),
-    }
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, timeout=TIMEOUT)
-    return environment
 
 
 @pytest.fixture

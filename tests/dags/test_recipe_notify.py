@@ -66,6 +66,21 @@ def test_nobody_is_told_of_what_nobody_asked_for(tiny_recipe):
     assert notifiers(load_recipe(tiny_recipe, ["airflow.notify.to=[team]"]), "success") == []
 
 
+def test_a_late_run_is_told_as_airflow_runs_the_callback_of_a_deadline(server, connect, tiny_recipe):
+    import structlog
+    from airflow.sdk.execution_time.callback_supervisor import execute_callback
+
+    from recipe_limits import deadlines
+
+    connect("team")
+    (alert,) = deadlines(load_recipe(tiny_recipe, ["airflow.notify.to=[team]", "airflow.deadline_minutes=90"]))
+    given = alert.callback.kwargs | {"context": {"dag_run": {"dag_run_id": "run-7"}, "deadline": {}}}
+    assert execute_callback(alert.callback.path, given, "", None, structlog.get_logger()) == (True, None)
+    (message,) = server.got
+    assert message["title"] == "tiny: a run is still going after 90 minutes"
+    assert message["message"] == "run-7"
+
+
 def test_a_message_that_is_refused_is_an_error(server, connect):
     from recipe_notify import Notifier
 

@@ -1,9 +1,13 @@
 """The files of a deployment as the tests read them, and what is true of commands and options in either of them."""
 
+import json
+import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import typer
 import yaml
@@ -34,20 +38,24 @@ print(json.dumps({section: list(found["options"]) for section, found in descript
 """
 
 
-def airflow_options(environment: dict[str, str]) -> dict[str, list[str]]:
+@cache
+def airflow_options() -> dict[str, list[str]]:
     """Return Airflow's sections and their options, those of installed providers too."""
-    asked = subprocess.run([sys.executable, "-c", OPTIONS], env=environment, capture_output=True, text=True, check=True)
-    return yaml.safe_load(asked.stdout.splitlines()[-1])
+    with TemporaryDirectory() as home:
+        environment = os.environ | {"AIRFLOW_HOME": home}
+        command = [sys.executable, "-c", OPTIONS]
+        asked = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(asked.stdout.splitlines()[-1])
 
 
-def check_environment(environment: dict[str, str], options: dict[str, list[str]], secrets: set[str]) -> None:
+def check_environment(environment: dict[str, str], secrets: set[str]) -> None:
     """Check that every name is an option of Airflow or a setting of ours, and every place in a value is there."""
     for name, value in environment.items():
         if name.startswith("AIRFLOW__"):
             _, section, option = name.lower().split("__")
             command = option.removesuffix("_cmd")
             free = section == "celery_broker_transport_options"  # passed on to Celery as they are
-            assert free or command in options[section], name
+            assert free or command in airflow_options()[section], name
             if command != option:
                 assert re.fullmatch(r"cat /run/secrets/\w+", value), name
         elif name.startswith("TRADEWIND_"):

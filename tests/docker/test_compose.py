@@ -1,7 +1,6 @@
 """docker/compose.yaml: of the compose specification, and true to the project."""
 
 import importlib.util
-import os
 import re
 
 import pytest
@@ -21,12 +20,6 @@ from deployment_files import (
 SERVICES = COMPOSE["services"]
 SECRETS = set(COMPOSE["secrets"])
 VARIABLE = r"\$\{(\w+):-([^}]*)\}"
-
-
-@pytest.fixture(scope="module")
-def options(tmp_path_factory) -> dict[str, list[str]]:
-    """Return the options of Airflow that its environment variables can set."""
-    return airflow_options(os.environ | {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))})
 
 
 def test_it_is_of_the_specification() -> None:
@@ -89,9 +82,9 @@ def mounted(service: dict) -> set[str]:
     )
 
 
-def test_environments_commands_and_folders_are_true(options) -> None:
+def test_environments_commands_and_folders_are_true() -> None:
     for service in SERVICES.values():
-        check_environment(service.get("environment", {}), options, SECRETS)
+        check_environment(service.get("environment", {}), SECRETS)
         if "command" in service:
             check_command(service["command"])
         if "build" in service:
@@ -123,7 +116,7 @@ def test_kubernetes_has_the_same_settings() -> None:
             assert value == composed[name], name
 
 
-def test_airflow_tells_its_parts_the_health_that_is_asked_for(options) -> None:
+def test_airflow_tells_its_parts_the_health_that_is_asked_for() -> None:
     assert (PROJECT / "docker" / "postgres" / "databases.sh").stat().st_mode & 0o111
-    assert "enable_health_check" in options["scheduler"]
+    assert "enable_health_check" in airflow_options()["scheduler"]
     assert "8974" in SERVICES["scheduler"]["healthcheck"]["test"][-1]

@@ -1,7 +1,5 @@
 """docker/kubernetes: of the schemas of Kubernetes, and true to the project, the images and each other."""
 
-import os
-
 import kubernetes_validate
 import pytest
 import yaml
@@ -36,12 +34,6 @@ def pods() -> list[dict]:
 CONTAINERS = [container for pod in pods() for container in pod["containers"]]
 
 
-@pytest.fixture(scope="module")
-def options(tmp_path_factory) -> dict[str, list[str]]:
-    """Return the options of Airflow that its environment variables can set."""
-    return airflow_options(os.environ | {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))})
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 def test_they_are_of_the_schemas(version) -> None:
     for resource in RESOURCES:
@@ -51,17 +43,16 @@ def test_they_are_of_the_schemas(version) -> None:
         kubernetes_validate.validate(wrong, version, strict=True)
 
 
-def test_environments_commands_and_folders_are_true(options) -> None:
-    check_environment(named("ConfigMap", "tradewind-airflow")["data"], options, SECRETS)
+def test_environments_commands_and_folders_are_true() -> None:
+    check_environment(named("ConfigMap", "tradewind-airflow")["data"], SECRETS)
     for container in CONTAINERS:
         values = {entry["name"]: entry.get("value", "") for entry in container.get("env", ())}
-        check_environment(values, options, SECRETS)
+        check_environment(values, SECRETS)
         if "command" in container:
             check_command(container["command"] + container.get("args", []))
     for section, chosen in VALUES["config"].items():
         for option in chosen:
-            # The provider of Kubernetes is in the images, and not in the tests.
-            assert section == "kubernetes_executor" or option in options[section], option
+            assert option in airflow_options()[section], option
     check_places(yaml.safe_dump(VALUES), SECRETS)
 
 

@@ -55,6 +55,16 @@ class AirflowPage:
     def open_question(self, dag: str, run: str, task: str) -> None:
         self.page.goto(f"{self.url}/dags/{dag}/runs/{run}/tasks/{task}/mapped/0/required_actions")
 
+    def answer(self, choice: str, reason: str) -> None:
+        field, button = self.field("reason"), self.button(choice)
+        field.fill(reason)
+        field.blur()  # the page moves its buttons when the field has been left
+        expect(button).to_be_enabled()
+        self.page.wait_for_timeout(500)
+        with self.page.expect_response(lambda response: response.request.method == "PATCH") as answered:
+            button.click()
+        assert answered.value.ok, answered.value.text()
+
     def button(self, name: str):
         return self.page.get_by_role("button", name=name, exact=True)
 

@@ -6,10 +6,12 @@ import os
 import re
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 import psutil
+import psycopg
 import yaml
 from local_airflow import START_SECONDS, LocalAirflow, wait_for
 from services import Postgres, Redis, free_port
@@ -113,15 +115,20 @@ class DeployedAirflow(LocalAirflow):
             command = [*command, "--skip-serve-logs", "--without-mingle", "--without-gossip"]
         self.processes.start(name, *command)
 
-    def end(self, name: str, number: int) -> None:
-        """Send a signal to all processes of a component, as the end of its container does, and wait for them."""
+    def kill(self, name: str) -> None:
+        """Kill all processes of a component, as a machine does that fails."""
+        process = self.processes.running.pop(name)
+        kill(session_members({process.pid}))
+        process.wait()
+
+    def terminate(self, name: str) -> None:
+        """Ask a component's process group to end, as `docker stop` does, and wait until nothing of it is left."""
         process = self.processes.running.pop(name)
         members = session_members({process.pid})
-        for member in members:
-            member.send_signal(number)
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(90)
-        psutil.wait_procs(members, timeout=90)
-        kill([member for member in members if member.is_running()])
+        _, left = psutil.wait_procs(members, timeout=90)
+        assert not left
 
     def restart_what_ended(self) -> list[str]:
         """Start components again that have ended by themselves, as Docker does; return their names."""
@@ -141,6 +148,13 @@ class DeployedAirflow(LocalAirflow):
 
         wait_for(healthy, START_SECONDS)
 
+    def last_heartbeat(self, task: str) -> datetime:
+        """Return when a task was last heard of."""
+        address = (self.home / "secrets" / "airflow_database").read_text().replace("+psycopg", "")
+        with psycopg.connect(address) as connection:
+            query = "SELECT max(last_heartbeat_at) FROM task_instance WHERE task_id = %s"
+            return connection.execute(query, [task]).fetchone()[0]
+
     def log_in(self) -> None:
         self.token = self.ask("/auth/token", {"username": "admin", "password": PASSWORD})["access_token"]
 
@@ -157,6 +171,3 @@ class DeployedAirflow(LocalAirflow):
 def own_python(process: psutil.Process) -> bool:
     """Return whether a process has started its Python itself, rather than to be a copy of another."""
     return process.cmdline()[0] == sys.executable and process.cmdline()[1:3] == ["-m", "pipeline.cluster.member"]
-
-
-KILL, TERMINATE = signal.SIGKILL, signal.SIGTERM

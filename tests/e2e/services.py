@@ -68,8 +68,8 @@ class Postgres(Service):
     def __init__(self, secrets: Path) -> None:
         super().__init__()
         # A copy, because the environment of the tests may lie where only root looks.
-        for part in (f"{POSTGRES}/pginstall", f"{POSTGRES}.libs"):
-            shutil.copytree(PACKAGES / part, self.folder / part)
+        for part in [PACKAGES / POSTGRES, *PACKAGES.glob(f"{POSTGRES}.libs")]:
+            shutil.copytree(part, self.folder / part.name)
         self.programs = self.folder / POSTGRES / "pginstall" / "bin"
         self.data = self.folder / "data"
         password = shutil.copy(secrets / "postgres_password", self.folder)

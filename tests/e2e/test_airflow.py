@@ -55,6 +55,11 @@ def test_a_recipe_is_approved_and_published_through_the_real_scheduler(airflow, 
     approve(airflow, person, run, "the new rows are in")
     assert airflow.wait_for_run(run) == "success"
     assert airflow.tasks(run)["model.publish"]["rendered_map_index"] == "kind"
+    assert airflow.ask("/api/v2/pools/training")["slots"] >= 1
+    assert airflow.tasks(run)["pretrain"]["pool"] == "training"
+    refreshed = {event["uri"]: event["extra"] for event in airflow.ask("/api/v2/assets/events")["asset_events"]}
+    assert set(refreshed) == {"tradewind://backbones/tiny", "tradewind://models/tiny-kind"}
+    assert refreshed["tradewind://models/tiny-kind"]["version"] == "1"
     record = runs.load(f"tiny-{run}")
     assert (record["outcome"], record["recipe"]["pretrain"]["steps"]) == ("succeeded", 6)
     (move,) = registry.moves("tiny-kind")
@@ -141,14 +146,12 @@ def approve(airflow: LocalAirflow, person: AirflowPage | None, run: str, why: st
     expect(person.page.get_by_role("cell", name="Macro-F1")).to_be_visible()
     expect(person.page.get_by_role("link", name="Report of this run")).to_be_visible()
     expect(person.button("Approve")).to_be_disabled()
-    person.field("reason").fill(why)
-    person.button("Approve").click()
-    expect(person.button("Approve")).to_be_disabled()
+    person.answer("Approve", why)
 
 
 def look_at_the_pages(person: AirflowPage, run: str) -> None:
     report = person.open_report("tiny", run)
-    expect(report.get_by_role("heading", name="tiny", exact=True)).to_be_visible()
+    expect(report.get_by_role("heading", name="tiny succeeded")).to_be_visible()
     expect(report.get_by_text("the new rows are in").first).to_be_attached()
     report.get_by_role("link", name="Drift page").click()
     expect(report.get_by_role("heading").first).to_be_visible()

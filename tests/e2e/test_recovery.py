@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from deployed_airflow import KILL, TERMINATE, DeployedAirflow, own_python
+from deployed_airflow import DeployedAirflow, own_python
 from local_airflow import wait_for
 
 from pipeline.config import Settings
@@ -54,6 +54,7 @@ class Training:
         assert self.task()["try_number"] == self.attempt
         if self.saved:
             wait_for(lambda: "continuing at step" in self.log(), 60)
+        self.saved = self.newest()  # the one before may have saved as it ended
         self.let_save()
 
     def let_save(self) -> None:
@@ -110,6 +111,8 @@ def test_it_trains_in_a_process_of_its_own_whose_stillness_does_not_stop_the_hea
     assert not own_python(task), "the one that Airflow has forked"
     assert task.pid != os.getpid()
     assert not any("jax" in file.path for file in task.memory_maps()), "it stays small"
+    first = airflow.last_heartbeat("pretrain")
+    wait_for(lambda: airflow.last_heartbeat("pretrain") > first, 60)
 
 
 def test_the_database_is_killed_and_started_again(airflow, training) -> None:
@@ -119,8 +122,8 @@ def test_the_database_is_killed_and_started_again(airflow, training) -> None:
 
 
 def test_api_server_and_scheduler_are_killed_and_started_again(airflow, training) -> None:
-    airflow.end("scheduler", KILL)
-    airflow.end("api-server", KILL)
+    airflow.kill("scheduler")
+    airflow.kill("api-server")
     airflow.start("api-server")
     wait_for(answers(airflow), PATIENCE)
     airflow.start("scheduler")
@@ -149,7 +152,7 @@ def answers(airflow: DeployedAirflow):
 def test_a_worker_that_is_told_to_stop_saves_and_another_goes_on(airflow, training) -> None:
     before = training.saved
     training.process.resume()
-    airflow.end("worker", TERMINATE)
+    airflow.terminate("worker")
     assert training.newest() > before, "a checkpoint was saved at the signal"
     training.saved = training.newest()
     airflow.start("worker")
@@ -173,7 +176,7 @@ def test_a_task_that_was_marked_failed_and_is_cleared_goes_on(airflow, training)
 
 
 def test_a_worker_that_is_killed_with_all_its_processes_is_replaced(airflow, training) -> None:
-    airflow.end("worker", KILL)
+    airflow.kill("worker")
     assert not training.process.is_running()
     airflow.start("worker")
     training.next_attempt()

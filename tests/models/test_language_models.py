@@ -10,11 +10,17 @@ from tiny_models import (
     make_encoder_decoder,
     make_masked_model,
     make_span_model,
+    packed_rows,
     paired_rows,
     randomise,
 )
 
-from models.language_models import CausalLanguageModel, MaskedLanguageModel, SpanLanguageModel
+from models.language_models import (
+    CausalLanguageModel,
+    GroupedLanguageModel,
+    MaskedLanguageModel,
+    SpanLanguageModel,
+)
 
 MAKERS = {"masked": make_masked_model, "causal": make_causal_model, "span": make_span_model}
 HEADS = {
@@ -94,3 +100,32 @@ def test_logits_of_every_position_come_from_the_embedding_table(make) -> None:
     table = getattr(model.backbone, "encoder", model.backbone).embedding.get_weights()[0]
     expected = answers(model.backbone, inputs).astype(np.float64) @ table.T
     np.testing.assert_allclose(answers(model, inputs), expected, rtol=0, atol=2e-5)
+
+
+@pytest.fixture
+def grouped():
+    return randomise(GroupedLanguageModel(make_encoder(), num_groups=5), seed=2)
+
+
+def test_groups_are_told_from_the_mean_states_of_whole_segments_and_tokens_as_without_them(grouped) -> None:
+    inputs = packed_rows()
+    asked = inputs | {"groups": np.zeros((6, 7), np.int32)}
+    plain = MaskedLanguageModel(grouped.backbone)
+    plain.build(plain.input_shapes)
+    plain.transform.set_weights(grouped.transform.get_weights())
+    plain.norm.set_weights(grouped.norm.get_weights())
+    tokens, groups = grouped.predict_on_batch(asked)
+    np.testing.assert_allclose(np.asarray(tokens), answers(plain, inputs), rtol=0, atol=2e-5)
+    states, (kernel, bias) = answers(grouped.backbone, inputs), grouped.group_logits.get_weights()
+    assert np.asarray(groups).shape == (6, 7, 5)
+    for row in range(6):
+        for segment in range(1, inputs["segment_ids"][row].max() + 1):
+            mean = states[row][inputs["segment_ids"][row] == segment].mean(axis=0)
+            np.testing.assert_allclose(np.asarray(groups)[row, segment - 1], mean @ kernel + bias, rtol=0, atol=2e-5)
+
+
+def test_a_model_of_groups_answers_for_tokens_alone_where_none_are_asked_for(grouped, tmp_path) -> None:
+    inputs = packed_rows()
+    tokens, _ = grouped.predict_on_batch(inputs | {"groups": np.zeros((6, 7), np.int32)})
+    np.testing.assert_allclose(answers(grouped, inputs), np.asarray(tokens), rtol=0, atol=2e-5)
+    check_reload(grouped, tmp_path / "model.keras", inputs)

@@ -10,6 +10,7 @@ from models.objectives import (
     segment_labels,
     segment_values,
     token_prediction,
+    tokens_and_groups,
     weighted_cross_entropy,
 )
 from pipeline.tuning.metrics import R2
@@ -116,6 +117,20 @@ def test_z_loss_acts_in_training_only(objective, make, items) -> None:
     with_it, without, *evaluated = training_and_not(objective, make(), batch, z_loss=0.1)
     assert with_it > without + 1
     assert evaluated == pytest.approx([without] * 2)
+
+
+def test_groups_are_added_to_the_tokens_in_training_only() -> None:
+    tokens, groups = random_case(), random_case()
+    batch = {"targets": tokens[1], "weights": tokens[2], "groups": groups[1], "group_weights": groups[2]}
+
+    def model(batch, training):
+        return (tokens[0], groups[0]) if training else tokens[0]
+
+    alone, told = sums_of(*tokens), sums_of(*groups)
+    loss, weight, correct = numbers(tokens_and_groups(model, batch, training=True, group_weight=0.3)[:3])
+    assert loss == pytest.approx(alone[0] + 0.3 * told[0], rel=1e-5)
+    assert [weight, correct] == alone[1:]
+    assert numbers(tokens_and_groups(model, batch, training=False, group_weight=0.3)[:3]) == pytest.approx(alone)
 
 
 def said(values: np.ndarray):

@@ -109,3 +109,15 @@ def test_who_approves_is_no_part_of_what_is_made(judged):
     publish = GRAPH["publish"]
     values = [View(recipe, publish.reads_of("kind"), publish.uses).values() for recipe in (plain, asking)]
     assert values[0] == values[1]
+
+
+def test_show_tells_what_became_of_the_question(judged, tmp_path, monkeypatch, capsys):
+    from pipeline.cli.application import execute
+
+    flow = judged("pass", ASKING)
+    flow.decide("kind", approved=False, who="ada", why="too few rows")
+    monkeypatch.setenv("TRADEWIND_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert execute(["show", flow.run_id]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("approval[kind]")]
+    assert line.endswith("rejected by ada: too few rows")

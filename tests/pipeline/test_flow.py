@@ -88,8 +88,10 @@ def test_a_second_run_keeps_everything_and_a_refused_candidate_leaves_the_champi
     assert second.tasks["kind"].version == "1"
 
     # How the recipe runs is no part of what it makes.
-    _, display, _ = run(tiny_recipe, workspace, "airflow.retries=5", "runtime.checkpoint_seconds=7")
+    changes = ("airflow.retries=5", "runtime.checkpoint_seconds=7", "publish.approval={}")
+    third, display, _ = run(tiny_recipe, workspace, *changes)
     assert display.computed == set()
+    assert (third.tasks["kind"].version, third.tasks["kind"].waits) == ("1", False), "the champion waits for nobody"
 
     # Only what a rule decides is decided again; the model stays the same version's.
     refused, display, flow = run(tiny_recipe, workspace, "tasks.kind.gate.baseline=critical")

@@ -225,6 +225,22 @@ def test_another_process_writes_the_same_bytes(rows, tokens, tmp_path) -> None:
     assert digests(tmp_path / "out") == digests(tokens)
 
 
+def test_every_document_of_the_corpus_knows_its_group(tokens) -> None:
+    for split in ("train", "validation"):
+        rows, groups = ShardedRows(tokens / "corpus" / split), np.load(tokens / "corpus" / split / "groups.npy")
+        documents = rows.take(np.arange(len(rows))).documents
+        owners = documents[documents >= 0]
+        assert sorted(owners) == list(range(len(groups)))  # counted over all blocks, in pieces
+        places: dict[int, set[str]] = {}
+        for text, owner in zip(decode(tokens, f"corpus/{split}"), owners, strict=True):
+            named = [place for place in PLACES if text.endswith((f" at {place}", f" of {place}"))]
+            places.setdefault(int(groups[owner]), set()).update(named)
+            assert groups[owner] >= 0 if named else "term" not in text or groups[owner] == -1
+        assert places.pop(-1, set()) == set()
+        assert all(len(named) <= 1 for named in places.values())
+        assert {place for named in places.values() for place in named} == {p for p in PLACES if DEALT[p] == split}
+
+
 def test_the_result_counts_what_was_kept_and_dropped(rows, tmp_path) -> None:
     result = run(rows, tmp_path / "out")
     tokens = tmp_path / "out"

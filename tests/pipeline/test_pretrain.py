@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_steps import make_recipe, make_tokens, view
+from tiny_steps import KINDS, make_recipe, make_tokens, view
 
 from pipeline.backbone import load_encoder
 from pipeline.bundle import Bundle
+from pipeline.data.tokens.groups import GROUPS
+from pipeline.data.tokens.shards import ShardedRows
+from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.errors import Interrupted, RecipeError, TrainingError
 from pipeline.finetune import finetune
 from pipeline.pretrain import PretrainResult, pretrain
 from pipeline.progress import SilentProgress
+from pipeline.training.export import export_backbone
 
 
 class Watcher(SilentProgress):
@@ -192,3 +196,67 @@ def test_too_large_a_model_is_refused_before_it_is_built(tokens, tmp_path) -> No
     with pytest.raises(TrainingError, match=r"training needs about .* of memory \(weights .*; set runtime|; choose"):
         pretrain(view(recipe, "pretrain"), tokens, tmp_path, Watcher())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def by_kind(tokens, tmp_path) -> Path:
+    """The notes with their kind for a group; it is in every other word of theirs, so it can be learned."""
+    copied = shutil.copytree(tokens, tmp_path / "by_kind")
+    rows, tokenizer = ShardedRows(copied / "corpus" / "train"), load_tokenizer(copied / "tokenizer.json")
+    groups = np.zeros(len(np.load(copied / "corpus" / "train" / GROUPS)), np.int32)
+    for packed in (rows.take(np.array([number])) for number in range(len(rows))):
+        for place, document in enumerate(packed.documents[0]):
+            if document >= 0:
+                text = tokenizer.decode(packed.token_ids[0][packed.segment_ids[0] == place + 1].tolist())
+                groups[document] = any(word in text for word in KINDS["trade"])
+    assert 0.3 < groups.mean() < 0.7
+    np.save(copied / "corpus" / "train" / GROUPS, groups)
+    return copied
+
+
+def apart(folder: Path, tokens: Path) -> float:
+    """Return how far the mean states of the two kinds of notes lie apart, in spreads within a kind."""
+    encoder, tokenizer = load_encoder(folder, 0.0), load_tokenizer(tokens / "tokenizer.json")
+    means = []
+    for words in KINDS.values():
+        texts = [f"{one} and {other} on day 7" for one in words for other in words if one != other]
+        ids = np.array([(tokenizer.encode(text).ids + [0] * 32)[:32] for text in texts], np.int32)
+        states = encoder.predict_on_batch({"token_ids": ids, "segment_ids": (ids > 0).astype(np.int32)})
+        means.append((np.asarray(states) * (ids > 0)[..., None]).sum(axis=1) / (ids > 0).sum(axis=1, keepdims=True))
+    between = np.linalg.norm(means[0].mean(axis=0) - means[1].mean(axis=0))
+    return float(between / np.mean([np.linalg.norm(each - each.mean(axis=0), axis=1).mean() for each in means]))
+
+
+def test_groups_that_are_told_lie_apart_in_the_backbone(pretrained, by_kind, tokens, tmp_path) -> None:
+    plain, result, _ = pretrained
+    watcher, out = Watcher(), tmp_path / "out"
+    grouped = pretrain(view(make_recipe(pretrain={"group_weight": 2.0}), "pretrain"), by_kind, out, watcher)
+    assert any("one of 2, which counts 2" in line for line in watcher.said)
+    assert apart(out, tokens) > 1.5 * apart(plain, tokens)
+    assert read_log(out)[0]["loss"] == pytest.approx(np.log(300) + 2 * np.log(2), rel=0.15)
+    assert grouped.validation_loss < result.validation_loss + 0.5  # of tokens alone
+
+
+def test_a_training_with_groups_goes_on_from_its_checkpoint_which_can_be_exported(by_kind, tmp_path) -> None:
+    recipe, out = view(make_recipe(pretrain={"group_weight": 0.5, "steps": 12}), "pretrain"), tmp_path / "out"
+    with pytest.raises(Interrupted):
+        pretrain(recipe, by_kind, out, Watcher(stop_at=10))
+    checkpoint = max((out / "checkpoints").glob("step-*"))
+    stopped = export_backbone(checkpoint, tmp_path / "early")
+    result = pretrain(recipe, by_kind, out, Watcher())
+    assert result.resumed_at == stopped
+    assert result.steps == 12
+    early, late = (load_encoder(folder, 0.0).get_weights() for folder in (tmp_path / "early", out))
+    assert 0 < max(np.abs(one - other).max() for one, other in zip(early, late, strict=True)) < 0.2
+
+
+def test_a_corpus_without_groups_teaches_none(by_kind, tmp_path) -> None:
+    groups = by_kind / "corpus" / "train" / GROUPS
+    recipe = view(make_recipe(pretrain={"group_weight": 0.5}), "pretrain")
+    np.save(groups, np.zeros_like(np.load(groups)))
+    with pytest.raises(RecipeError, match=r"group_weight is set, and the training rows .* have a single group; name"):
+        pretrain(recipe, by_kind, tmp_path / "out", Watcher())
+    groups.unlink()
+    with pytest.raises(RecipeError, match=r"have no group; name a column .* with data.sources.<source>.group, or"):
+        pretrain(recipe, by_kind, tmp_path / "out", Watcher())
+    assert not (tmp_path / "out").exists()

@@ -16,6 +16,7 @@ from pipeline.data.answers import CLASSES, faults
 from pipeline.data.stages.blocks import Plan
 from pipeline.data.stages.deal import UNSEEN, UNUSABLE, Deal, TaskRows
 from pipeline.data.text.splits import SPLITS, TEST, TRAIN
+from pipeline.data.tokens.groups import write_groups
 from pipeline.data.tokens.shards import Shard, write_index
 from pipeline.errors import ValidationFailed
 from pipeline.progress import Progress
@@ -29,13 +30,17 @@ CHANGED = defaultdict(
 
 
 def assemble_corpus(plan: Plan, written: Sequence[dict[str, Any]], sequence_length: int) -> tuple[int, int]:
-    """Write the indexes of the corpus; return its tokens, and how many its rows could hold."""
+    """Write the indexes and the groups of the corpus; return its tokens, and how many its rows could hold."""
     tokens = capacity = 0
     tokenizer = Hasher().sha256(plan.out / "tokenizer.json")
     for split in ("train", "validation"):
-        shards = [Shard(**shard) for block in written for shard in block["corpus"][split]]
+        shards, first = [], 0
+        for block in written:
+            shards += [replace(Shard(**shard), first_document=first) for shard in block["corpus"][split]]
+            first += block["corpus_documents"][split]
         text_bytes = sum(block["corpus_bytes"][split] for block in written)
         write_index(shards, plan.out / "corpus" / split, sequence_length, tokenizer, text_bytes)
+        write_groups(plan.out / "corpus" / split, [plan.load(f"groups/{split}", block) for block in plan.blocks])
         tokens += sum(shard.tokens for shard in shards)
         capacity += sum(shard.rows for shard in shards) * sequence_length
     return tokens, capacity

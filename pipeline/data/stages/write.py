@@ -4,6 +4,8 @@ corpus/<split>/NNNNN-NNN.*.npy, tasks/<task>/<split>/NNNNN-NNN.*.npy    in the a
 removed/NNNNN.parquet                                                   in the artifact: row_id, rule
 work/parts/<task>/<split>/NNNNN.parquet                                 row_id, text, text_pair, label, group; of
                                                                         question_answering windows, of tagging words
+work/groups/<split>/NNNNN.npy                                           of each document of the corpus its group's
+                                                                        place, 0 for none
 work/written/NNNNN.json                                                 what the index needs to know
 """
 
@@ -28,7 +30,7 @@ from pipeline.data.stages.deal import REMOVED
 from pipeline.data.text.splits import SPLITS, TRAIN, VALIDATION
 from pipeline.data.tokens.contexts import ContextEncoder
 from pipeline.data.tokens.encode import TextEncoder
-from pipeline.data.tokens.packing import cut, pack
+from pipeline.data.tokens.packing import cut, pack, pieces_of
 from pipeline.data.tokens.ragged import Ragged
 from pipeline.data.tokens.sequences import SequenceEncoder
 from pipeline.data.tokens.shards import write_shards
@@ -58,6 +60,7 @@ def write(config: Preprocess, seed: int, segments: int, plan: Plan, block: Block
     written: dict[str, Any] = {
         "corpus": {},
         "corpus_bytes": {},
+        "corpus_documents": {},
         "tasks": {},
         "documents": {},
         "long": {},
@@ -65,8 +68,12 @@ def write(config: Preprocess, seed: int, segments: int, plan: Plan, block: Block
     }
     for split in (TRAIN, VALIDATION):
         rows = np.flatnonzero(corpus == split)
-        pieces = cut(documents.of_corpus(rows), config.sequence_length)
+        whole = documents.of_corpus(rows)
+        pieces = cut(whole, config.sequence_length)
         written["corpus"][SPLITS[split]] = packing.write(pieces, plan.out / "corpus" / SPLITS[split])
+        written["corpus_documents"][SPLITS[split]] = len(pieces)
+        places = np.where(documents.grouped[rows], plan.load("places", block)[rows], np.uint64(0))
+        plan.save(f"groups/{SPLITS[split]}", block, np.repeat(places, pieces_of(whole, config.sequence_length)))
         written["corpus_bytes"][SPLITS[split]] = documents.text_bytes(rows)
     for (name, data), fates in zip(plan.tasks.items(), tasks, strict=True):
         if data.source != block.source:
@@ -102,6 +109,7 @@ class _Documents:
         self.texts = table["text"].combine_chunks()
         pairs = table["text_pair"].combine_chunks()
         self.pairs = pairs if pairs.null_count < len(pairs) else None
+        self.grouped: np.ndarray = pc.is_valid(table["group"]).to_numpy()  # (rows,) bool
         self.documents = self._encode(rows)
         self.number = np.full(len(table), -1, np.int64)
         self.number[rows] = np.arange(len(rows))

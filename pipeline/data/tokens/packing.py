@@ -97,9 +97,15 @@ def _assign_rows(lengths: np.ndarray, sequence_length: int, max_segments: int) -
     return np.array(rows, np.int64)
 
 
+def pieces_of(documents: Ragged, sequence_length: int) -> np.ndarray:
+    """Return how many pieces `cut` makes of each document, (documents,) int64."""
+    pieces: np.ndarray = -(-documents.lengths // sequence_length)
+    return pieces
+
+
 def cut(documents: Ragged, sequence_length: int) -> Ragged:
     """Return documents as pieces of at most `sequence_length` tokens, none lost."""
-    pieces = -(-documents.lengths // sequence_length)
+    pieces = pieces_of(documents, sequence_length)
     first = np.repeat(np.cumsum(pieces) - pieces, pieces)
     within = (np.arange(len(first)) - first) * sequence_length
     starts = np.repeat(documents.offsets[:-1], pieces) + within

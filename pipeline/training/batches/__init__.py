@@ -5,6 +5,7 @@ the data carries weight 0.
 """
 
 from pipeline.training.batches.causal import CausalBatches
+from pipeline.training.batches.grouped import GroupedBatches
 from pipeline.training.batches.labelled import AnswerBatches, LabelledBatches, TaggedBatches
 from pipeline.training.batches.masked import MaskedBatches
 from pipeline.training.batches.order import Batch, Batches, BatchShape, CorpusBatches, shuffled_rows
@@ -20,6 +21,7 @@ __all__ = [
     "CausalBatches",
     "CompletionBatches",
     "CorpusBatches",
+    "GroupedBatches",
     "LabelledBatches",
     "MaskedBatches",
     "SpanBatches",

@@ -11,6 +11,7 @@ from pipeline.data.tokens.packing import PackedRows
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.training.batches.causal import CausalBatches
+from pipeline.training.batches.grouped import GroupedBatches
 from pipeline.training.batches.masked import MaskedBatches
 from pipeline.training.batches.order import Batch, BatchShape, CorpusBatches, RowRandom
 from pipeline.training.batches.spans import SpanBatches
@@ -29,6 +30,13 @@ def corpus_batches(
         case "encoder_decoder":
             return SpanBatches(**shared, mask_fraction=config.mask_fraction, span_length=config.span_length)
     raise ValueError(f"architecture is {architecture!r}; it must be encoder, decoder or encoder_decoder")
+
+
+def grouped_batches(
+    config: Pretrain, rows: ShardedRows, groups: np.ndarray, shape: BatchShape, vocabulary: Vocabulary, seed: int
+) -> GroupedBatches:
+    """Return masked tokens, and the group of each document; `groups` is (documents,) int32, -1 for none."""
+    return GroupedBatches(rows, shape, vocabulary, seed, config.mask_fraction, groups)
 
 
 def synthetic_batch(

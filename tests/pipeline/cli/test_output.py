@@ -72,6 +72,14 @@ def test_forced_and_reviewed_tasks_say_so(console):
     assert "forced    the board agreed" in text
 
 
+def test_a_task_that_waits_for_a_person_says_how_to_approve_it(console):
+    print_outcome(outcome(version=None, waits=True), console)
+    text = shown(console)
+    assert "topic  passed, not published yet: awaiting approval" in text
+    assert "--approve REASON" in text
+    assert "tradewind predict" not in text
+
+
 def test_the_best_error_is_the_smallest(console):
     candidate, baseline = {"kind": "regression", "rmse": 0.5, "r2": None}, {"rmse": 0.7}
     print_outcome(outcome(candidate=candidate, baseline=baseline, example=None), console)

@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.cluster.launch import was_forked
@@ -35,6 +38,17 @@ while not told:
 for number in range(9):
     progress.say("saving " + "." * 9000)
 Path(sys.argv[1]).write_text("saved")
+"""
+HANGS = """
+import os, signal, sys, time
+from pathlib import Path
+from pipeline.cluster.member import end_after_launcher
+from pipeline.cluster.relay import LineProgress
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+end_after_launcher(0.1)
+Path(sys.argv[1]).write_text(str(os.getpid()))
+LineProgress().say("begun")
+time.sleep(600)
 """
 LAUNCHES = """
 import os, sys
@@ -91,14 +105,33 @@ def test_a_killed_process_is_an_interruption() -> None:
         run_processes([sys.executable, "-c", kill], 1, os.environ, Told())
 
 
+@pytest.fixture
+def orphan(tmp_path):
+    """Return what runs a program whose launcher is killed once it has begun, and returns the file that it writes."""
+
+    def run(program: str) -> Path:
+        file = tmp_path / "written"
+        with subprocess.Popen([sys.executable, "-c", LAUNCHES, program, str(file)], stdout=subprocess.PIPE) as launcher:
+            assert launcher.stdout.readline() == b"begun\n"
+            launcher.kill()
+        return file
+
+    return run
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of the parent's end")
-def test_a_process_whose_launcher_was_killed_still_saves(tmp_path) -> None:
-    saved = tmp_path / "saved"
-    command = [sys.executable, "-c", LAUNCHES, SAVES, str(saved)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
-        assert launcher.stdout.readline() == "begun\n"
-        launcher.kill()
+def test_a_process_whose_launcher_was_killed_still_saves(orphan) -> None:
+    saved = orphan(SAVES)
+    until(saved.exists)
+
+
+def test_a_process_that_hangs_does_not_outlive_its_launcher_for_long(orphan) -> None:
+    number = int(orphan(HANGS).read_text())
+    until(lambda: not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE)
+
+
+def until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
-    while not saved.exists():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)

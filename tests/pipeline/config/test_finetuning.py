@@ -52,3 +52,23 @@ def test_the_model_without_pretraining_needs_all_its_weights_to_learn(finetune) 
     Task.model_validate(task)
     with pytest.raises(ValidationError, match=f"finetune.*{' '.join(finetune)}.*{' '.join(finetune.values())}"):
         Task.model_validate(task | {"finetune": finetune})
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "message"),
+    [
+        ({"architecture": "decoder"}, {"group": "place"}, "group_weight is 0.5, which an encoder learns by, and model"),
+        ({}, {}, r"no source of the corpus \(notes\) has groups; name their column with data.sources.notes.group"),
+    ],
+)
+def test_groups_are_learned_by_an_encoder_from_a_source_that_has_them(model, source, message) -> None:
+    recipe = {
+        "name": "notes",
+        "data": {"sources": {"notes": {"kind": "files", "path": "notes.csv"} | source}},
+        "tasks": {"kind": {"data": {"source": "notes", "label": "kind"}}},
+        "pretrain": {"group_weight": 0.5},
+    }
+    with pytest.raises(ValidationError, match=message):
+        Recipe.model_validate(recipe | {"model": model})
+    mended = {"notes": recipe["data"]["sources"]["notes"] | {"group": "place"}}
+    assert Recipe.model_validate(recipe | {"data": {"sources": mended}}).pretrain.group_weight == 0.5

@@ -6,63 +6,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from served_texts import make_bundle, texts, write
 
 from pipeline.cli import monitor as command
 from pipeline.cli.application import execute
-from pipeline.data.quality.drift.reference import make_reference, save
-from pipeline.data.quality.figures.profile import Chunk, Labels, Profile
 from pipeline.errors import DriftError, SourceError
 from pipeline.monitoring.log import AnswerLog
 from pipeline.monitoring.monitor import monitor, read_log
-
-WORDS = {
-    "sun": ["sun", "beach", "warm", "light", "summer", "sea", "sand", "holiday", "blue", "sky"],
-    "snow": ["snow", "cold", "ice", "winter", "ski", "frost", "white", "hill", "sledge", "wool"],
-}
-
-
-def texts(number: int, seed: int, share: float = 0.5) -> list[tuple[str, str]]:
-    """Texts with their label; `share` of them are sunny."""
-    draw = random.Random(seed)
-    labels = ["sun" if draw.random() < share else "snow" for _ in range(number)]
-    return [(" ".join(draw.choices(WORDS[label], k=draw.randint(4, 9))), label) for label in labels]
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is published of a model that was trained on half sunny texts."""
-    folder = tmp_path_factory.mktemp("bundle")
-    rows = texts(400, 1)
-    profile, labels = Profile(folder / "work"), Labels(folder / "work")
-    chunk = Chunk(pa.table({"text": [text for text, _ in rows]}))
-    answers = pa.array([label for _, label in rows])
-    profile.add(chunk, np.ones(len(rows), bool))
-    labels.add(chunk.hashes, answers, answers)
-    save(make_reference(profile, labels), folder / "reference", "weather")
-    files = {
-        "bundle.json": {"task": "weather", "kind": "classification"},
-        "metrics.json": {
-            "labels": ["snow", "sun"],
-            "confusion_matrix": [[40, 10], [10, 40]],
-            "reliability": [{"confidence": 0.8, "accuracy": 0.8, "rows": 50}, {"confidence": 1.0, "rows": 50}],
-        },
-        "recipe.yaml": {"data": {"drift": {"max_label_shift": 0.12}}},
-    }
-    for name, content in files.items():
-        (folder / name).write_text(json.dumps(content))
-    return folder
-
-
-def write(folder: Path, rows: list[tuple[str, str]], confidence: float = 0.9, **options: object) -> AnswerLog:
-    log = AnswerLog(folder, "m", **options)
-    for text, label in rows:
-        log.add("1", [text], None, [{"label": label, "confidence": confidence, "top": []}])
-    log.flush()
-    return log
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 def moved(bundle: Path, folder: Path) -> set[str]:
