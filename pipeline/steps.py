@@ -126,7 +126,8 @@ GRAPH = {
         Step(
             "publish",
             (
-                *("name", "publish.registered_model", "publish.golden_rows", "publish.license", "publish.adapters"),
+                *("name", "publish.registered_model", "publish.golden_rows", "publish.formats", "publish.backends"),
+                *("publish.license", "publish.adapters"),
                 *(KIND, DECODE),
             ),
             {

@@ -69,7 +69,7 @@ def rebuild_bundle(adapters: Path, backbone: Path, out: Path) -> None:
     """
     import keras
 
-    import pipeline.bundle  # noqa: F401 - Keras knows the classes of the models once they are imported
+    import pipeline.formats.keras  # noqa: F401 - Keras knows the classes of the models once they are imported
     from models.lora import merge_adapters
     from pipeline.backbone import load_backbone, load_encoder
     from pipeline.tuning.adapters import AdapterError, load_adapters
