@@ -21,6 +21,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -34,6 +35,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config import Settings
+from pipeline.integrity import SEALS
 from pipeline.registry import CHAMPION, Registry, Version
 
 ROOT = Path(__file__).parents[1]
@@ -132,17 +134,19 @@ def publish_anew(version: Version, workspace: Path) -> Registry:
 def publish(registry: Registry, version: Version, name: str) -> None:
     """Make the bundle the champion, once more."""
     champion = registry.champion(version.name)
-    registry.publish(
-        version.name,
-        version.bundle,
-        fingerprint=name,
-        publish_reference=name,
-        expected_champion=champion.version if champion else None,
-        tags={},
-        metrics={},
-        params={},
-        experiment="benchmark",
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        export = shutil.copytree(version.bundle, Path(folder) / "export", ignore=shutil.ignore_patterns(*SEALS))
+        registry.publish(
+            version.name,
+            export,
+            fingerprint=name,
+            publish_reference=name,
+            expected_champion=champion.version if champion else None,
+            tags={},
+            metrics={},
+            params={},
+            experiment="benchmark",
+        )
 
 
 def find_champion(model: str | None) -> Version:

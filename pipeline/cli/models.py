@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from pipeline.cli import model_files
 from pipeline.cli.model_files import Model, find_version, registry_here
-from pipeline.cli.tables import colored, facts, listing, when
+from pipeline.cli.tables import colored, facts, listing, screen, when
 from pipeline.delivery import deliveries_of
 from pipeline.judge.names import HEADLINES, spoken
 from pipeline.registry import Version, promote, rollback
@@ -47,9 +46,9 @@ def list_models() -> None:
             note = "[red]taken back[/red]" if version.withdrawn else ", ".join(version.aliases)
             table.add_row(name, version.version, note, escape(version.tags.get("run", "-")), _figures(version))
     if table.row_count:
-        Console().print(table)
+        screen().print(table)
     else:
-        Console().print("No models yet. Publish one with: tradewind run configs/icd10.yaml")
+        screen().print("No models yet. Publish one with: tradewind run configs/icd10.yaml")
 
 
 @app.command("show")
@@ -58,7 +57,7 @@ def show(model: Model) -> None:
     registry = registry_here()
     version = find_version(registry, model)
     gate, card = _read(version, "gate.json"), _read(version, "bundle.json")
-    console, table = Console(), facts()
+    console, table = screen(), facts()
     table.add_row("model", f"{version.name} version {version.version}")
     table.add_row("serves as", ", ".join(version.aliases) or "-")
     if version.withdrawn:
@@ -90,7 +89,7 @@ def diff(first: Model, second: Model) -> None:
     """Compare two versions: figures on their test rows, labels, packages, and the recipes they were made by."""
     registry = registry_here()
     one, two = find_version(registry, first), find_version(registry, second)
-    console = Console()
+    console = screen()
     names = [f"{version.name}:{version.version}" for version in (one, two)]
     metrics = [_read(version, "metrics.json") for version in (one, two)]
     table = listing("", *names, "difference")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.tables import listing
+from pipeline.cli.tables import listing, screen
 from pipeline.config import Settings
 from pipeline.registry import Registry
 
@@ -41,8 +41,6 @@ def monitor(
     Limits are those of the recipe's data.drift. Exit status: 0 nothing moved, 3 something moved beyond its limit, 1 it
     could not be compared.
     """
-    from rich.console import Console
-
     from pipeline.monitoring import monitor as monitoring
     from pipeline.predict import find_model
 
@@ -60,7 +58,7 @@ def monitor(
     for metric in found.metrics:
         mark = "[green]passed[/green]" if metric.passed else "[red]moved[/red]"
         table.add_row(mark, metric.name.replace("_", " "), f"{metric.value:.4f}", f"{metric.limit:g}")
-    console = Console()
+    console = screen()
     console.print(f"{version.name} version {version.version}, {found.rows:,} answers", highlight=False)
     console.print(table)
     console.print(f"report: {found.page}", soft_wrap=True, highlight=False)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from pipeline.cli.tables import colored, facts, listing, when
+from pipeline.cli.tables import colored, facts, listing, screen, when
 from pipeline.config import Settings
 from pipeline.errors import StoreError
 from pipeline.store.files import human_bytes
@@ -35,7 +34,7 @@ def runs(
     """
     records = _store().runs.list()
     if not records:
-        Console().print("No runs yet. Start one with: tradewind run configs/icd10.yaml")
+        screen().print("No runs yet. Start one with: tradewind run configs/icd10.yaml")
         return
     table = listing("run", "recipe", "when", "outcome", "hit", "ran")
     for record in records[:limit]:
@@ -48,7 +47,7 @@ def runs(
             str(sum(hits)),
             str(len(hits) - sum(hits)),
         )
-    console = Console()
+    console = screen()
     console.print(table)
     if len(records) > limit:
         console.print(f"{len(records) - limit} older runs: --limit {len(records)} shows them all")
@@ -99,7 +98,7 @@ def gc(
     garbage = find_garbage(store, keep_runs, idle_hours * 3600)
     if delete:
         garbage = delete_garbage(store, garbage, idle_hours * 3600)
-    console = Console()
+    console = screen()
     total = human_bytes(sum(item.bytes for item in garbage))
     if garbage:
         table = listing("kind", "name", "size", "reason")
@@ -116,7 +115,7 @@ def gc(
 
 def _show_run(store: Store, run_id: str) -> None:
     record = store.runs.load(run_id)
-    console = Console()
+    console = screen()
     table = facts()
     table.add_row("run", run_id)
     table.add_row("recipe", record["recipe_name"])
@@ -146,7 +145,7 @@ def _show_artifact(store: Store, reference: str) -> None:
 
     manifest = store.manifest(reference)
     found = lineage(store, manifest)
-    console = Console()
+    console = screen()
     table = facts()
     table.add_row("artifact", f"{manifest.step}/{manifest.fingerprint}")
     table.add_row("folder", escape(str(store.artifact_path(manifest.step, manifest.fingerprint))))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 COLORS = {"succeeded": "green", "pass": "green", "failed": "red", "fail": "red", "running": "yellow"}
+
+UNFOLDED = 1000  # columns, where no terminal shows them: a name that is cut in two can be neither searched nor copied
+
+
+def screen() -> Console:
+    """Return where tables are printed: as wide as the terminal, and in whole lines into a file or pipe."""
+    return Console(width=None if sys.stdout.isatty() else UNFOLDED)
 
 
 def listing(*columns: str) -> Table:

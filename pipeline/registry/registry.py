@@ -7,6 +7,7 @@ leaves the champion serving; a second try finds the version by its publish refer
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -257,7 +258,9 @@ class Registry:
         """Return the folder with the version's files, downloaded once when they are elsewhere."""
         if sqlite_path(self.uri) and "://" not in record.location:
             return Path(record.location)
-        folder = self.artifact_root / "downloads" / model / record.version
+        # Another registry has a version 1 of this name too.
+        origin = hashlib.sha256(f"{self.uri} {record.location}".encode()).hexdigest()[:12]
+        folder = self.artifact_root / "downloads" / model / f"{record.version}-{origin}"
         if not folder.exists():
             import mlflow.artifacts
 
