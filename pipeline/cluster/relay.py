@@ -62,8 +62,9 @@ def replay(line: str, progress: Progress) -> bool:
 
 
 def tell_failure(error: TradewindError) -> None:
-    """Write what ended this process, so that its launcher can raise the same."""
-    _write({"error": type(error).__name__, "text": str(error)})
+    """Write what ended this process, so that its launcher can raise the same, or the nearest that it knows."""
+    kind = next(kind for kind in type(error).__mro__ if getattr(errors, kind.__name__, None) is kind)
+    _write({"error": kind.__name__, "text": str(error)})
 
 
 def failure(line: str) -> TradewindError | None:

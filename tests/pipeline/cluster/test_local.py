@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.cluster.launch import was_forked
 from pipeline.cluster.local import run_processes
-from pipeline.errors import Interrupted, RecipeError, TradewindError
+from pipeline.errors import Interrupted, PublishError, RecipeError, TradewindError
 from pipeline.progress import SilentProgress
 
 TELLS = """
@@ -21,6 +21,13 @@ from pipeline.cluster.relay import LineProgress, tell_failure
 from pipeline.errors import RecipeError
 LineProgress().say("begun")
 tell_failure(RecipeError("model.size: received 'huge'"))
+raise SystemExit(1)
+"""
+TELLS_ITS_OWN = """
+from pipeline.cluster.relay import tell_failure
+from pipeline.errors import PublishError
+class OddError(PublishError): pass
+tell_failure(OddError("odd"))
 raise SystemExit(1)
 """
 BREAKS = "raise ValueError('row 7 is odd')"
@@ -92,6 +99,11 @@ def test_what_ended_the_process_is_raised_as_it_was() -> None:
     with pytest.raises(RecipeError, match=r"^model\.size: received 'huge'$"):
         run_processes([sys.executable, "-c", TELLS], 1, os.environ, told)
     assert told.said == ["begun"]
+
+
+def test_an_error_of_a_part_is_raised_as_the_nearest_that_all_know() -> None:
+    with pytest.raises(PublishError, match=r"^odd$"):
+        run_processes([sys.executable, "-c", TELLS_ITS_OWN], 1, os.environ, Told())
 
 
 def test_of_anything_else_the_traceback_is_shown() -> None:
