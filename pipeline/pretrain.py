@@ -233,7 +233,9 @@ def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
     check_optimization(config, rate, horizon.steps)
     training = corpus_batches(dimensions.architecture, config, rows, shape, vocabulary, recipe.seed)
     if config.group_weight:
-        training = grouped_batches(config, rows, _groups(tokens), shape, vocabulary, recipe.seed)
+        training = grouped_batches(
+            config, rows, read_groups(tokens / "corpus" / "train"), shape, vocabulary, recipe.seed
+        )
     sample = training.batch(0)
     plan = Plan(
         dimensions=dimensions,
@@ -254,22 +256,6 @@ def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
     for line in (*size, *horizon.reasons, *_training(config, plan, horizon)):
         progress.say(line)
     return plan
-
-
-def _groups(tokens: Path) -> np.ndarray:
-    """Return the group of each document of the corpus.
-
-    Raises:
-        RecipeError: there are none to tell apart.
-    """
-    groups = read_groups(tokens / "corpus" / "train")
-    if groups is None or groups.max() < 1:
-        raise RecipeError(
-            "pretrain.group_weight is set, and the training rows of the corpus have "
-            f"{'no group' if groups is None else 'a single group'}; name a column that has several values with "
-            "data.sources.<source>.group, or remove group_weight"
-        )
-    return groups
 
 
 def _training(config: Pretrain, plan: Plan, horizon: Horizon) -> list[str]:

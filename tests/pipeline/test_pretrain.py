@@ -256,6 +256,9 @@ def test_a_corpus_without_groups_teaches_none(by_kind, tmp_path) -> None:
     np.save(groups, np.zeros_like(np.load(groups)))
     with pytest.raises(RecipeError, match=r"group_weight is set, and the training rows .* have a single group; name"):
         pretrain(recipe, by_kind, tmp_path / "out", Watcher())
+    np.save(groups, np.arange(len(np.load(groups)), dtype=np.int32))
+    with pytest.raises(RecipeError, match=r"groups, which only 0 of [\d,]+ rows share with another row; name"):
+        pretrain(recipe, by_kind, tmp_path / "out", Watcher())
     groups.unlink()
     with pytest.raises(RecipeError, match=r"have no group; name a column .* with data.sources.<source>.group, or"):
         pretrain(recipe, by_kind, tmp_path / "out", Watcher())

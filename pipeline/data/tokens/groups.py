@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data.tokens.shards import save_array
+from pipeline.errors import RecipeError
 
 GROUPS = "groups.npy"
 ALONE = -1
+LEAST_SHARED = (
+    0.1  # of the rows with one: nobody learns what is alike from groups of one, and each has a place in the model
+)
 
 
 def write_groups(folder: Path, places: Sequence[np.ndarray]) -> None:
@@ -30,7 +34,22 @@ def write_groups(folder: Path, places: Sequence[np.ndarray]) -> None:
     save_array(folder / GROUPS, np.where(found == 0, ALONE, numbers - (known[0] == 0)).astype(np.int32))
 
 
-def read_groups(folder: Path) -> np.ndarray | None:
-    """Return the group of each document, (documents,) int32; None where no document has one."""
+def read_groups(folder: Path) -> np.ndarray:
+    """Return the group of each document, (documents,) int32, -1 where it has none.
+
+    Raises:
+        RecipeError: there are none to tell apart, or hardly any document shares one with another.
+    """
     file = folder / GROUPS
-    return np.load(file) if file.exists() else None
+    groups = np.load(file) if file.exists() else np.empty(0, np.int32)
+    sizes = np.bincount(groups[groups >= 0])
+    if len(sizes) < 2:
+        found = "a single group" if len(sizes) else "no group"
+    elif (shared := sizes[sizes > 1].sum()) < LEAST_SHARED * sizes.sum():
+        found = f"{len(sizes):,} groups, which only {shared:,} of {sizes.sum():,} rows share with another row"
+    else:
+        return groups
+    raise RecipeError(
+        f"pretrain.group_weight is set, and the training rows of the corpus have {found}; name a column that several "
+        "rows have in common with data.sources.<source>.group, or remove group_weight"
+    )
