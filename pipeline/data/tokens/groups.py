@@ -15,9 +15,7 @@ from pipeline.errors import RecipeError
 
 GROUPS = "groups.npy"
 ALONE = -1
-LEAST_SHARED = (
-    0.1  # of the rows with one: nobody learns what is alike from groups of one, and each has a place in the model
-)
+LEAST_SHARED = 0.1  # of the rows in groups: one of a single row teaches nothing, and has its place in the model
 
 
 def write_groups(folder: Path, places: Sequence[np.ndarray]) -> None:
