@@ -6,10 +6,12 @@ request with a header of its own: no form of another site can send it, and Airfl
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
@@ -32,6 +34,7 @@ from pipeline.registry.overview import Overview, overview
 from pipeline.report import environment
 from pipeline.store import Store
 from pipeline.store.runs import references
+from pipeline.tracking.mlflow_run import KEPT
 
 app = FastAPI(title="Tradewind", docs_url=None, redoc_url=None, openapi_url=None)
 TEMPLATES = Path(__file__).with_name("templates")
@@ -71,6 +74,31 @@ def show_file(dag_id: str, run_id: str, path: str) -> Response:
     if "data_docs" in file.parts:  # pages of Great Expectations, with scripts of their own
         return FileResponse(file, headers={"Content-Security-Policy": f"{SAME_SITE}'self' 'unsafe-inline'"})
     return themed(file)
+
+
+@app.get("/runs/{dag_id}/{run_id}/data", dependencies=[MAY_READ_RUN])
+def show_data(dag_id: str, run_id: str) -> Response:
+    """Show what was checked of the run's data."""
+    folder = artifact(dag_id, run_id, "validate")
+    if folder is None or not (folder / "data_docs" / "index.html").is_file():
+        raise HTTPException(404, f"the run {run_id} of {dag_id} has no pages of its data: `validate` has not ended yet")
+    store = Store(settings().workspace)
+    return RedirectResponse(f"files/{folder.relative_to(store.root).as_posix()}/data_docs/index.html")
+
+
+@app.get("/runs/{dag_id}/{run_id}/mlflow/{node}", dependencies=[MAY_READ_RUN])
+def show_mlflow(dag_id: str, run_id: str, node: str) -> Response:
+    """Go on to the curves of a training in MLflow or, where nobody serves its pages, say how to."""
+    folder = artifact(dag_id, run_id, node)
+    kept = folder / KEPT if folder else None
+    if kept is None or not kept.is_file():
+        raise HTTPException(404, f"{node} of the run {run_id} has no curves in MLflow: it is no training, or not ended")
+    run, address = json.loads(kept.read_text("utf-8")), registry().uri
+    where = f"#/experiments/{quote(run['experiment_id'])}/runs/{quote(run['run_id'])}"
+    if address.startswith(("http://", "https://")):
+        return RedirectResponse(f"{address.rstrip('/')}/{where}")
+    how = f"Start them with: mlflow ui --backend-store-uri {address} - and open http://127.0.0.1:5000/{where}"
+    return render("broken_page.html.j2", title="Nobody serves MLflow's pages", error=how)
 
 
 @app.get("/models")
@@ -142,6 +170,14 @@ def history(model: Overview) -> Any:
     drawn = curve({spoken(name, start=False): points for name, points in model.history().items()})
     whole = [tick for tick in drawn.x_ticks if tick.text.isdecimal()] if drawn else []
     return replace(drawn, x_ticks=whole) if drawn else None
+
+
+def artifact(dag_id: str, run_id: str, node: str) -> Path | None:
+    """Return the folder that a node of a run has made; None when it has made none."""
+    store, name = Store(settings().workspace), record_of(dag_id, run_id)
+    nodes = store.runs.load(name)["nodes"] if store.runs.path(name).is_file() else {}
+    reference = nodes.get(node, {}).get("reference")
+    return store.root / "artifacts" / reference if reference else None
 
 
 def registry() -> Registry:

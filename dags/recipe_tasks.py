@@ -14,6 +14,7 @@ from pipeline.errors import ClusterError
 from pipeline.steps import node_name
 from pipeline.store import Artifact
 from recipe_assets import BACKBONES, MODELS, publish_model, tell_of_backbone
+from recipe_links import DataDocs, MlflowRun
 from recipe_run import (
     create_run,
     current_flow,
@@ -37,12 +38,6 @@ def start(recipe_file: str) -> list[str]:
 
 
 @task
-def validate() -> str:
-    """Check the rows of all sources: bad rows go to quarantine, bad data stops the run."""
-    return run_step("validate").reference
-
-
-@task
 def drift() -> str:
     """Compare the rows with those that the champions learned from."""
     return run_step("drift").reference
@@ -63,6 +58,7 @@ class LaunchedStep(BaseOperator):
 
     template_fields = ("recipe_task",)
     ui_color = "#e8f1fb"
+    operator_extra_links = (DataDocs(), MlflowRun())
 
     def __init__(
         self,
@@ -108,6 +104,11 @@ class LaunchedStep(BaseOperator):
         if self.step == "pretrain":
             tell_of_backbone(artifact)
         return artifact.reference
+
+
+def validate() -> LaunchedStep:
+    """Check the rows of all sources: bad rows go to quarantine, bad data stops the run."""
+    return LaunchedStep(step="validate", doc_md=validate.__doc__)
 
 
 def preprocess() -> LaunchedStep:

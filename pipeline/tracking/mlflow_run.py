@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.tracking.point import Point, Status
 MOST_METRICS, MOST_PARAMETERS = 1000, 100  # of one request
 LONGEST_PARAMETER = 6000  # characters
 PATIENCE = 20.0  # seconds for whoever holds the database
+KEPT = "logs/mlflow_run.json"  # {"experiment_id", "run_id"}; the logs are no part of what an artifact is compared by
 
 
 class MlflowRun:
@@ -26,7 +28,8 @@ class MlflowRun:
         experiment: str. The recipe's name.
         run_name: str. Such as `pretrain`.
         parameters: mapping. Sent once, when the run begins.
-        memory: Path. File that holds the run's id until the training is finished; beside the checkpoints.
+        memory: Path. File that holds the run's id until the training is finished; beside the checkpoints. Then
+            `KEPT` beside it says which run it was.
     """
 
     name = "MLflow"
@@ -61,7 +64,15 @@ class MlflowRun:
         if self._run_id or self._interrupted:
             self.mlflow.client.set_terminated(self._open(), status)
         if status == "FINISHED":
+            if self._run_id:
+                self._keep(self._run_id)
             self.memory.unlink(missing_ok=True)
+
+    def _keep(self, run_id: str) -> None:
+        kept = self.memory.parent / KEPT
+        kept.parent.mkdir(exist_ok=True)
+        experiment = self.mlflow.client.get_run(run_id).info.experiment_id
+        write_whole(kept, json.dumps({"experiment_id": experiment, "run_id": run_id}))
 
     def _open(self) -> str:
         if self._run_id is None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from published_tickets import MODEL, RECIPE, publish_two
 
+from pipeline.store import Store
+
 # Airflow reads its settings when it is first imported: once in a process, which is therefore one of its own.
 SERVE = """
 import json, sys
@@ -126,6 +128,31 @@ def test_a_report_and_its_pages_are_those_of_the_run(ask, workspace):
     assert "script-src 'nonce-" in headers["content-security-policy"]
     for path in ("reports/other/index.html", "mlflow.db", f"reports/{NAME}/../other/index.html", "../secret"):
         assert ask("GET", f"/runs/{RECIPE}/{RUN}/files/{path.replace('..', '%2e%2e')}", "viewer")[0] == 404, path
+
+
+def test_the_buttons_of_a_step_lead_to_its_data_and_to_its_curves(ask, workspace):
+    run = "scheduled__2026-01-02T00:00:00+00:00"
+    at = f"/runs/{RECIPE}/{run}"
+    assert ask("GET", f"{at}/data", "")[0] == 401
+    assert ask("GET", f"{at}/data", "viewer")[0] == ask("GET", f"{at}/mlflow/pretrain", "viewer")[0] == 404
+    runs = Store(workspace).runs
+    runs.create(f"{RECIPE}-{run}", {}, recipe_name=RECIPE, trigger="airflow")
+    for node, page, text in (
+        ("validate", "data_docs/index.html", "the checks"),
+        ("finetune[team]", "logs/mlflow_run.json", '{"experiment_id": "3", "run_id": "abc"}'),
+    ):
+        reference = f"{node.split('[')[0]}/123"
+        file = workspace / "artifacts" / reference / page
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+        runs.record(f"{RECIPE}-{run}", node, {"reference": reference, "status": "done"})
+    status, headers, _ = ask("GET", f"{at}/data", "viewer")
+    assert (status, headers["location"]) == (307, "files/artifacts/validate/123/data_docs/index.html")
+    assert "the checks" in ask("GET", f"{at}/{headers['location']}", "viewer")[2]
+    status, _, text = ask("GET", f"{at}/mlflow/finetune%5Bteam%5D", "viewer")
+    assert (status, "#/experiments/3/runs/abc" in text) == (200, True)
+    assert f"mlflow ui --backend-store-uri sqlite:///{workspace / 'mlflow.db'}" in text
+    assert ask("GET", f"{at}/mlflow/validate", "viewer")[0] == 404
 
 
 def test_who_may_write_rolls_back_in_their_own_name(ask, workspace):

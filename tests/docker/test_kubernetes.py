@@ -120,7 +120,11 @@ def test_steps_that_train_get_the_pod_with_a_gpu() -> None:
         def __init__(self, task_type: str, step: str = "") -> None:
             self.task_type, self.step, self.executor_config = task_type, step, {}
 
-    for task, gpu in [(Task("LaunchedStep", "pretrain"), True), (Task("LaunchedStep", "preprocess"), False)]:
+    for task, gpu in [
+        (Task("LaunchedStep", "pretrain"), True),
+        (Task("LaunchedStep", "preprocess"), False),
+        (Task("LaunchedStep", "validate"), False),
+    ]:
         scope["task_policy"](task)
         assert bool(task.executor_config) == gpu
     gpu = named_file("pod-gpu.yaml")["containers"][0]

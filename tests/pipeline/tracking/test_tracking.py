@@ -1,5 +1,6 @@
 """Real TensorBoard files, read with TensorBoard; a real MLflow database, made once: its migrations take seconds."""
 
+import json
 import math
 import shutil
 import sys
@@ -13,6 +14,7 @@ from pipeline.errors import Interrupted, TrainingError
 from pipeline.progress import SilentProgress
 from pipeline.registry import Mlflow
 from pipeline.tracking import Background, Run, tracking
+from pipeline.tracking.mlflow_run import KEPT
 from pipeline.tracking.tracking import MEMORY
 
 
@@ -90,6 +92,8 @@ def test_an_interrupted_training_goes_on_in_the_same_run(mlflow, run, tmp_path, 
     assert history(mlflow, finished.info.run_id, "validation_loss") == [(20, 2.1)]
     assert "gradient_norm" not in finished.data.metrics
     assert not (out / MEMORY).exists()
+    kept = json.loads((out / KEPT).read_text())
+    assert kept == {"run_id": finished.info.run_id, "experiment_id": finished.info.experiment_id}
     assert said == []
 
 
