@@ -11,11 +11,12 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.steps import GRAPH
+from pipeline.training.compile_cache import JAX_FOLDER
 
 
 def tradewind(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
-    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    environment = {key: value for key, value in os.environ.items() if key not in ("KERAS_BACKEND", JAX_FOLDER)}
     return subprocess.run(
         [sys.executable, "-m", "pipeline.cli", *arguments],
         env=environment | {"TRADEWIND_WORKSPACE": str(workspace)},
