@@ -5,11 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.config import Settings
+from pipeline.registry import Registry
 from pipeline.steps import GRAPH
 from pipeline.training.compile_cache import JAX_FOLDER
 
@@ -83,3 +86,16 @@ def test_a_failed_run_says_what_why_and_how_to_go_on(tiny_recipe: Path, tmp_path
     assert f"tradewind run {tiny_recipe}" in failed.stderr.strip().splitlines()[-1]
     assert "Traceback" not in failed.stderr
     assert not list((tmp_path / "workspace").glob("artifacts/*/*"))
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_share_each_step_and_publish_one_version(tiny_recipe: Path, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(lambda _: tradewind(workspace, "run", str(tiny_recipe)), range(2)))
+    assert [run.returncode for run in runs] == [0, 0], [run.stderr for run in runs]
+    made = [path.parent.name for path in workspace.glob("artifacts/*/*")]
+    assert set(made) >= {"validate", "preprocess", "pretrain", "finetune", "gate", "publish"}
+    assert len(made) == len(set(made)), "no step was computed twice"
+    (version,) = Registry.for_workspace(Settings(workspace=workspace)).versions("tiny-kind")
+    assert version.aliases == ("champion",)
