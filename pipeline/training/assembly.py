@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +28,21 @@ from pipeline.training.steppers import Objective, make_stepper
 def start_keras(precision: str, seed: int) -> None:
     """Make the models that are built from now on compute in a precision, and start from a seed."""
     keras.config.set_dtype_policy(dtype_policy(precision))
-    keras.utils.set_random_seed(seed)
+    with _without_tensorflow():
+        keras.utils.set_random_seed(seed)
+
+
+@contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Let Keras find no TensorFlow unless it runs on it: it would import it, for seconds, to seed what nobody asks."""
+    if "tensorflow" in sys.modules or keras.backend.backend() == "tensorflow":
+        yield
+        return
+    sys.modules["tensorflow"] = None  # type: ignore[assignment] # an import of it fails, as if it were not installed
+    try:
+        yield
+    finally:
+        del sys.modules["tensorflow"]
 
 
 def make_learner(
