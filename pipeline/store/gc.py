@@ -105,7 +105,8 @@ def _delete(store: Store, item: Garbage, idle_seconds: float) -> bool:
 def _is_idle(path: Path, idle_seconds: float, *, deep: bool) -> bool:
     """Tell whether nothing touched the folder lately; `deep` looks at all files in it."""
     newest = max((_modified(file) for file in (path, *(_walk(path) if deep else ()))), default=0.0)
-    return time.time() - newest >= idle_seconds
+    # At 0 the clock has no say: it may have been set back since.
+    return not idle_seconds or time.time() - newest >= idle_seconds
 
 
 def _walk(path: Path) -> Iterator[Path]:

@@ -124,7 +124,7 @@ def test_share_of_the_rows_is_kept(tmp_path: Path) -> None:
 def test_exit_status_tells_the_scheduler(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    version = SimpleNamespace(bundle=bundle, name="m", version="1")
+    version = SimpleNamespace(checked_bundle=lambda: bundle, name="m", version="1")
     monkeypatch.setattr("pipeline.predict.find_model", lambda registry, model, named_by: version)
     arguments = ["monitor", "m", "--log", str(tmp_path / "log"), "--out", str(tmp_path / "out"), "--since", "1h"]
     assert execute(arguments) == 1
