@@ -38,7 +38,8 @@ def runs(
         return
     table = listing("run", "recipe", "when", "outcome", "hit", "ran")
     for record in records[:limit]:
-        hits = [bool(entry.get("hit")) for entry in record["nodes"].values() if entry.get("reference")]
+        steps = [entry for entry in record["nodes"].values() if entry.get("reference") or entry["status"] == "failed"]
+        hits = [bool(entry.get("hit")) for entry in steps]
         table.add_row(
             record["run_id"],
             record["recipe_name"],
