@@ -288,14 +288,14 @@ def serve_huggingface(bundle: Path) -> None:
     from pipeline.bundle import Bundle
 
     ours = Bundle.load(bundle)
-    encoder = ours.model.encoder
+    size = ours.model.encoder.get_config()
     vocabulary = ours.encoder.vocabulary
     config = BertConfig(
         vocab_size=ours.tokenizer.get_vocab_size(),
-        hidden_size=encoder.hidden_dim,
-        num_hidden_layers=encoder.num_layers,
-        num_attention_heads=encoder.num_heads,
-        intermediate_size=encoder.feedforward_dim,
+        hidden_size=size["hidden_dim"],
+        num_hidden_layers=size["num_layers"],
+        num_attention_heads=size["num_heads"],
+        intermediate_size=size["feedforward_dim"],
         num_labels=len(ours.labels),
     )
     tokenizer = PreTrainedTokenizerFast(
