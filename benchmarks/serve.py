@@ -311,8 +311,8 @@ def serve_huggingface(bundle: Path) -> None:
         return {}
 
     @app.post("/predict")
-    def predict(question: dict) -> list:
-        return answer(question["texts"], truncation=True)
+    def predict(question: dict) -> dict:
+        return {"answers": answer(question["texts"], truncation=True)}
 
     uvicorn.run(app, port=PORT, log_level="warning")
 
