@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from delivery_cases import MODEL, publish
 from key_files import make_keys
 
 from pipeline.cli.application import execute
@@ -12,8 +13,6 @@ from pipeline.config import Settings
 from pipeline.errors import IntegrityError
 from pipeline.integrity import MANIFEST, NO_KEYS, SIGNATURE, Keys
 from pipeline.registry import CHAMPION, PREVIOUS, Registry, promote, rollback
-
-MODEL = "clinic-organ"
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +43,6 @@ def export(folder: Path, number: int) -> Path:
     (folder / "requirements.txt").write_text("keras==3.15.0\n")
     (folder / "MODEL_CARD.md").write_text("a card")
     return folder
-
-
-def publish(registry: Registry, folder: Path, number: int):
-    return registry.publish(
-        MODEL,
-        folder,
-        fingerprint=f"f{number}",
-        publish_reference=f"publish/{number}",
-        expected_champion=str(number - 1) if number > 1 else None,
-        tags={},
-        metrics={},
-        params={},
-        experiment="clinic",
-    )
 
 
 @pytest.fixture(params=["unsigned", "signed"])
