@@ -25,9 +25,9 @@ from scipy.sparse import csr_matrix
 from scipy.stats import binomtest
 
 from pipeline.judge.kinds import KINDS, Predictions
-from pipeline.judge.kinds.kind import Floats
 from pipeline.judge.names import HEADLINES
 from pipeline.judge.ranking import RANKED, Ranking
+from pipeline.measures.averages import Floats
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
