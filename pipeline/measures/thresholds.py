@@ -11,10 +11,13 @@ from sklearn.metrics import precision_recall_curve
 from pipeline.measures.averages import Floats, ratio
 
 HALF = 0.5
+# With an uninformative model the best threshold of a rare label is one that gives it to every row (Lipton, 2014, arXiv
+# 1402.1892); with a row or two that carry it, any model is uninformative.
+LEAST_ROWS = 5
 
 
 def choose_thresholds(truth: NDArray[np.bool_], probabilities: NDArray[np.floating[Any]]) -> Floats:
-    """Return (labels,) the threshold of each label with the best F1; 0.5 for a label that no row carries.
+    """Return (labels,) the threshold of each label with the best F1; 0.5 for a label that fewer than LEAST_ROWS carry.
 
     A threshold lies midway between the two neighbouring probabilities; of equally good ones, the nearest to 0.5 is
     taken.
@@ -36,7 +39,7 @@ def choose_thresholds(truth: NDArray[np.bool_], probabilities: NDArray[np.floati
 
 
 def _threshold(truth: NDArray[np.bool_], probabilities: NDArray[np.floating[Any]]) -> float:
-    if not truth.any():
+    if truth.sum() < LEAST_ROWS:
         return HALF
     precision, recall, levels = precision_recall_curve(truth, np.asarray(probabilities, np.float64))
     f1 = ratio(2 * precision * recall, precision + recall)[: len(levels)]

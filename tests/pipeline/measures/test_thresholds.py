@@ -16,6 +16,13 @@ def test_thresholds_maximise_f1_of_each_label() -> None:
     assert (thresholds < 0.5).all()
 
 
+def test_a_label_that_few_rows_carry_is_not_given_to_every_row() -> None:
+    truth = np.arange(200)[:, None] < [1, 4, 5]
+    probabilities = np.random.default_rng(0).random((200, 3)) / 50  # of a model that knows nothing
+    assert choose_thresholds(truth, probabilities).tolist()[:2] == [0.5, 0.5]
+    assert choose_thresholds(truth, probabilities)[2] < 0.02
+
+
 def test_thresholds_stay_at_a_half_without_reason_to_move() -> None:
     truth = np.array([[True, False], [False, False]])
     assert choose_thresholds(truth, np.array([[0.9, 0.1], [0.2, 0.3]])).tolist() == [0.5, 0.5]

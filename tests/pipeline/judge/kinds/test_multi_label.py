@@ -40,7 +40,7 @@ def test_a_label_the_model_never_saw_counts_as_missed() -> None:
 
 
 def test_thresholds_decide_the_answers() -> None:
-    tuned = tune([["a"], ["a"], []], LABELS, np.array([[0.3, 0, 0], [0.4, 0, 0], [0.1, 0, 0]]))
+    tuned = tune([["a"]] * 5 + [[]], LABELS, np.array([[0.3, 0, 0]] * 5 + [[0.1, 0, 0]]))
     assert tuned["a"] == pytest.approx(0.2)
     assert labelled([["a"]], [[0.25, 0.1, 0.1]], **tuned).rows["predicted"].tolist() == [["a"]]
 
