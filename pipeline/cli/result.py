@@ -81,6 +81,8 @@ def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
         if task.version:
             second = f" --pair {quote(pair)}" if pair else ""
             facts.add("", f"tradewind predict --model {task.model} {quote(text)}{second}", style="cyan")
+    elif task.version:
+        facts.add("ask it", f'tradewind predict --model {task.model} "TEXT"', style="cyan")
     console.print(facts.table)
 
 

@@ -26,7 +26,7 @@ from pipeline.serving.batching import Batcher, Busy
 from pipeline.serving.gate import make_gate, problem
 from pipeline.serving.limits import Limits
 from pipeline.serving.metrics import Metrics
-from pipeline.serving.schema import Answers, Health, ModelDescription, Problem, Question, question_within
+from pipeline.serving.schema import MOST_TOP, Answers, Health, ModelDescription, Problem, Question, question_within
 from pipeline.serving.watcher import Watcher
 
 PAGE = Path(__file__).with_name("page.html")
@@ -218,9 +218,32 @@ def _told(error: dict[str, Any]) -> str:
             return f"{place} is not known; expected texts, pairs, top"
         case "value_error":
             return str(error["ctx"]["error"])
-    if not place:
-        return 'the body is no JSON object; send {"texts": ["..."]} with Content-Type: application/json'
-    return f"{place}: {error['msg']}"
+        case _ if not place:
+            return 'the body is no JSON object; send {"texts": ["..."]} with Content-Type: application/json'
+        case "missing":
+            return f'{place} is missing; send {{"texts": ["..."]}}'
+        case "too_short":
+            return f"{place} is empty; expected at least one text"
+        case "too_long":
+            return f"{place} is too long a list; expected at most {error['ctx']['max_length']:,} texts"
+        case "string_too_long":
+            return f"{place} is too long; expected at most {error['ctx']['max_length']:,} characters"
+    # What was received is told by its type alone: it may hold anything, and long.
+    expected = {"texts": "a list of texts", "pairs": "a list of texts", "top": f"a whole number from 1 to {MOST_TOP}"}
+    return f"{place}: received {_type_of(error['input'])}; expected {expected.get(place, 'text')}"
+
+
+def _type_of(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+    return "a list" if isinstance(value, list) else "an object"
 
 
 async def _explain_http(_: Request, error: HTTPException) -> JSONResponse:

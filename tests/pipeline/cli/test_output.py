@@ -57,6 +57,14 @@ def test_passed_task_shows_version_reasons_and_how_to_predict(console):
     assert "tradewind show demo-1" in text
 
 
+def test_the_example_stands_on_one_line_and_a_model_without_one_can_be_asked_too(console):
+    example = {"text": "Hello,\n\nit broke", "text_pair": "Re: order", "label": "repair", "confidence": None}
+    print_outcome(outcome(example=example), console)
+    assert "Hello, it broke | Re: order → repair" in shown(console)
+    print_outcome(outcome(example=None), console)
+    assert 'tradewind predict --model demo-topic "TEXT"' in shown(console)
+
+
 def test_refused_task_says_so_and_offers_no_model_that_does_not_exist(console):
     print_outcome(outcome(verdict="fail", version=None, reasons=["macro F1 0.711 misses 0.900"]), console)
     text = shown(console)
