@@ -88,10 +88,8 @@ def alert(found: dict[str, Any]) -> None:
     """Fail when something has moved beyond its limit."""
     show_name(found["task"])
     if found["moved"]:
-        raise AirflowFailException(
-            f"{found['model']} version {found['version']} is asked other texts than it knows: "
-            f"{' '.join(found['moved'])} Report: {found['page']}"
-        )
+        what = f"{found['model']} version {found['version']} is asked other texts than it knows:"
+        raise AirflowFailException("\n".join([what, *found["moved"], f"Report: {found['page']}"]))
 
 
 def watch(recipe: Recipe, name: str) -> dict[str, Any]:

@@ -122,6 +122,9 @@ def environment(settings: Settings, home: Path, port: int) -> dict[str, str]:
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "EXECUTION_API__JWT_EXPIRATION_TIME": TOKEN_SECONDS,
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
+        # A process that has ended is noticed this late, and keeps its slot; an answer given before is taken for lost.
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
+        "WORKERS__MAX_FAILED_HEARTBEATS": 60,
     }
     local = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST, "localhost")))
     return {
