@@ -86,7 +86,10 @@ def show(model: Model) -> None:
 
 @app.command("diff")
 def diff(first: Model, second: Model) -> None:
-    """Compare two versions: figures on their test rows, labels, packages, and the recipes they were made by."""
+    """Compare two versions: figures on their test rows, labels, packages, and the recipes they were made by.
+
+    Example: tradewind models diff icd10-chapter:1 icd10-chapter
+    """
     registry = registry_here()
     one, two = find_version(registry, first), find_version(registry, second)
     console = screen()

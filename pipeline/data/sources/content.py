@@ -7,7 +7,8 @@ import json
 
 from pipeline.config import FilesSource, Source, SqlSource
 from pipeline.data.sources import icd10
-from pipeline.data.sources.files import File, find_files
+from pipeline.data.sources.files import find_files
+from pipeline.data.sources.watched_file import File
 
 
 def content(name: str, source: Source) -> str:

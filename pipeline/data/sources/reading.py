@@ -13,10 +13,11 @@ from pipeline.data.sources import icd10
 from pipeline.data.sources.batches import Batch, Place, to_table
 from pipeline.data.sources.columns import check_columns
 from pipeline.data.sources.delimited import read_delimited
-from pipeline.data.sources.files import File, find_files, several_files
+from pipeline.data.sources.files import find_files, several_files
 from pipeline.data.sources.line_formats import read_aligned, read_conll, read_json_lines, read_text
 from pipeline.data.sources.parquet import read_parquet
 from pipeline.data.sources.streams import Block, blocks
+from pipeline.data.sources.watched_file import File
 from pipeline.errors import SourceError
 
 LARGEST = 32 * 2**20
