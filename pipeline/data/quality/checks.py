@@ -98,12 +98,12 @@ def row_checks(checks: Checks) -> list[Check]:
             "text present", "expect_column_values_to_match_regex", {"regex": NOT_BLANK}, "a text", "empty text"
         ),
         _quarantine(
-            "text long enough", lengths, {"min_value": shortest}, f"at least {shortest} characters",
-            f"too short: fewer than {shortest} characters",
+            "text long enough", lengths, {"min_value": shortest}, f"at least {shortest:,} characters",
+            f"too short: fewer than {shortest:,} characters",
         ),
         _quarantine(
-            "text short enough", lengths, {"max_value": longest}, f"at most {longest} characters",
-            f"too long: more than {longest} characters",
+            "text short enough", lengths, {"max_value": longest}, f"at most {longest:,} characters",
+            f"too long: more than {longest:,} characters",
         ),
         _quarantine(
             "no control characters", no_match, {"regex": CONTROL}, "no control character", "control character"
