@@ -12,6 +12,32 @@ SPLIT_WIDTHS = 10
 
 
 @dataclass(frozen=True)
+class GroupHead:
+    """What an encoder has in pretraining to tell groups of documents apart; without groups there is none.
+
+    Its last block answers for every token, because each document is told by the mean of its states.
+
+    Attributes:
+        groups: int. How many are told apart.
+        segments_per_token: float. Documents that are asked for, per token of a row.
+    """
+
+    groups: int = 0
+    segments_per_token: float = 0.0
+
+    def parameters(self, hidden_dim: int) -> int:
+        """Return its weights."""
+        return self.groups * (hidden_dim + 1)
+
+    def answering(self, predictions_per_token: float) -> float:
+        """Return at how many positions per token the last block answers."""
+        return 1.0 if self.groups else predictions_per_token
+
+
+NO_GROUPS = GroupHead()
+
+
+@dataclass(frozen=True)
 class Parameters:
     """Trainable parameters by part.
 
@@ -20,7 +46,8 @@ class Parameters:
         attention: int. Projections of self- and cross-attention, with the norms of queries and keys.
         feedforward: int. Projections of the feed-forwards.
         norms: int. Scales of the other norms.
-        head: int. What the pretraining model has beyond its backbone: a masked one, a layer before the projection.
+        head: int. What the pretraining model has beyond its backbone: a masked one, a layer before the projection, and
+            what tells groups apart.
     """
 
     embedding: int
@@ -40,7 +67,7 @@ class Parameters:
         return self.backbone + self.head
 
 
-def parameters(dimensions: Dimensions, vocabulary_size: int) -> Parameters:
+def parameters(dimensions: Dimensions, vocabulary_size: int, groups: GroupHead = NO_GROUPS) -> Parameters:
     """Return the trainable parameters of the model that pretraining trains."""
     hidden, layers = dimensions.hidden_dim, dimensions.num_layers
     query_key_norms = 2 * dimensions.head_dim if dimensions.query_key_norm else 0
@@ -54,12 +81,16 @@ def parameters(dimensions: Dimensions, vocabulary_size: int) -> Parameters:
         feedforward=blocks * feedforward_kernels(dimensions) * hidden * dimensions.feedforward_dim,
         # Two in every block and one before cross-attention; one after the embedding, and one after every stack.
         norms=hidden * (2 * blocks + crossing + (3 if paired else 2)),
-        head=hidden * hidden + hidden if dimensions.architecture == "encoder" else 0,
+        head=hidden * hidden + hidden + groups.parameters(hidden) if dimensions.architecture == "encoder" else 0,
     )
 
 
 def flops_per_token(
-    dimensions: Dimensions, vocabulary_size: int, sequence_length: int, predictions_per_token: float = 1.0
+    dimensions: Dimensions,
+    vocabulary_size: int,
+    sequence_length: int,
+    predictions_per_token: float = 1.0,
+    groups: GroupHead = NO_GROUPS,
 ) -> float:
     """Return the floating-point operations of training per input token: those of its matrix products.
 
@@ -70,9 +101,10 @@ def flops_per_token(
         encoder   (L-1 + p) (4 h h + 4 h s + 6 h f) + 4 L h g + 2 p (h h + h V)
         decoder   L (4 h h + 4 h s + 6 h f + 4 h g) + 2 h V
 
-    where the last block of an encoder asks, projects and feeds forward at the predicted positions only. Attention is
-    counted in full also where no token looks ahead. So it is the numerator of model FLOPs utilization as PaLM defines
-    it (Chowdhery 2022, arXiv 2204.02311, appendix B: 6 N + 12 L H Q T, with N the parameters in matrix products), less
+    where the last block of an encoder asks, projects and feeds forward at the predicted positions only; one that tells
+    G groups apart, of d documents per token, does so everywhere, and takes 2 d h (s + G) more. Attention is counted in
+    full also where no token looks ahead. So it is the numerator of model FLOPs utilization as PaLM defines it
+    (Chowdhery 2022, arXiv 2204.02311, appendix B: 6 N + 12 L H Q T, with N the parameters in matrix products), less
     what is never computed here. Rematerialised products would not count.
 
     Args:
@@ -81,6 +113,7 @@ def flops_per_token(
         sequence_length: int. Tokens in a row; of an encoder-decoder, in the encoder's row.
         predictions_per_token: float. Of an encoder, predicted positions per token; of an encoder-decoder, tokens in the
             decoder's row per token in the encoder's; a decoder predicts everywhere.
+        groups: GroupHead. What else an encoder tells.
     """
     hidden, layers = dimensions.hidden_dim, dimensions.num_layers
     query_output = 4 * hidden * hidden
@@ -96,8 +129,10 @@ def flops_per_token(
     forward = predictions * projection + layers * key_value
     match dimensions.architecture:
         case "encoder":
-            forward += (layers - 1 + predictions) * asking(sequence_length)
+            forward += (layers - 1 + groups.answering(predictions)) * asking(sequence_length)
             forward += predictions * 2 * hidden * hidden
+            # A document's mean takes a product over the whole row.
+            forward += groups.segments_per_token * 2 * hidden * (sequence_length + groups.groups)
         case "decoder":
             forward += layers * asking(sequence_length)
         case _:
@@ -117,9 +152,9 @@ def feedforward_kernels(dimensions: Dimensions) -> int:
     return 3 if dimensions.feedforward == "geglu" else 2
 
 
-def optimizer_slots(dimensions: Dimensions, vocabulary_size: int, optimizer: str) -> int:
+def optimizer_slots(dimensions: Dimensions, vocabulary_size: int, optimizer: str, groups: GroupHead = NO_GROUPS) -> int:
     """Return how many numbers the optimizer keeps; Muon one for a kernel of a block, and AdamW's two for all else."""
-    counted = parameters(dimensions, vocabulary_size)
+    counted = parameters(dimensions, vocabulary_size, groups)
     match optimizer:
         case "sgd" | "lion":
             return counted.total
@@ -148,13 +183,15 @@ def kept_values(
     score_copies: int,
     parts: int = 1,
     vocabulary_parts: int = 1,
+    groups: GroupHead = NO_GROUPS,
 ) -> float:
     """Return how many numbers are kept for the backward pass per input token; the larger part of a training's memory.
 
     The numbers of arrays were fitted to `memory_analysis` of the programs that XLA makes for a CPU: 22 shapes within
     6 %, of encoders and decoders, in float32 and in bfloat16, which costs the same there. Per position and block they
     are 14 of the width, 4 of keys and values, 2 of each inner width of the feed-forward and 3 of the attention scores;
-    then 10 of the width per embedded token and 2 of the vocabulary per predicted one.
+    then 10 of the width per embedded token and 2 of the vocabulary per predicted one; of groups, 2 of them per document
+    and 1 of the row's length.
 
     Args:
         dimensions: Dimensions. Of the model.
@@ -164,6 +201,7 @@ def kept_values(
         score_copies: int. Arrays of attention scores.
         parts: int. Devices among which heads and inner widths are dealt, and `SPLIT_WIDTHS` of the arrays of the width.
         vocabulary_parts: int. Devices among which the logits are dealt.
+        groups: GroupHead. What else an encoder tells.
     """
     hidden, layers = dimensions.hidden_dim, dimensions.num_layers
     inner = 2 * feedforward_kernels(dimensions) * dimensions.feedforward_dim / parts
@@ -178,7 +216,8 @@ def kept_values(
     values = 10 * hidden + layers * key_value + predictions * 2 * vocabulary_size / vocabulary_parts
     match dimensions.architecture:
         case "encoder":
-            return values + (layers - 1 + predictions) * asking(sequence_length)
+            told = groups.segments_per_token * (2 * groups.groups + sequence_length)
+            return values + told + (layers - 1 + groups.answering(predictions)) * asking(sequence_length)
         case "decoder":
             return values + layers * asking(sequence_length)
         case _:

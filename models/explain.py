@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.cost import flops_per_token, key_value_dim, parameters
+from models.cost import NO_GROUPS, GroupHead, flops_per_token, key_value_dim, parameters
 from models.parallel import DeviceMemory
 from models.size import Dimensions
 
@@ -13,6 +13,7 @@ def explain(
     sequence_length: int | None = None,
     predictions_per_token: float = 1.0,
     memory: DeviceMemory | None = None,
+    groups: GroupHead = NO_GROUPS,
 ) -> list[str]:
     """Return lines that say what the model is, where its parameters lie, and what training it costs.
 
@@ -22,10 +23,11 @@ def explain(
         sequence_length: int. Tokens in a row; None leaves the operations out.
         predictions_per_token: float. As in `flops_per_token`.
         memory: DeviceMemory. Of each device; None leaves it out.
+        groups: GroupHead. What else an encoder tells.
     """
-    lines = [_shape(dimensions), _parameters(dimensions, vocabulary_size)]
+    lines = [_shape(dimensions), _parameters(dimensions, vocabulary_size, groups)]
     if sequence_length:
-        flops = flops_per_token(dimensions, vocabulary_size, sequence_length, predictions_per_token)
+        flops = flops_per_token(dimensions, vocabulary_size, sequence_length, predictions_per_token, groups)
         lines.append(
             f"{flops / 1e6:,.1f} million operations per token of training at sequence_length {sequence_length}, "
             f"{predictions_per_token:.3g} predictions per token"
@@ -47,8 +49,8 @@ def _shape(dimensions: Dimensions) -> str:
     )
 
 
-def _parameters(dimensions: Dimensions, vocabulary_size: int) -> str:
-    counted = parameters(dimensions, vocabulary_size)
+def _parameters(dimensions: Dimensions, vocabulary_size: int, groups: GroupHead) -> str:
+    counted = parameters(dimensions, vocabulary_size, groups)
     hidden, copies = dimensions.hidden_dim, "" if dimensions.tie_embeddings else "2 x "
     kernels = f"{hidden} x (2 x {hidden} + 2 x {key_value_dim(dimensions)})"
     parts = [

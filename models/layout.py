@@ -22,7 +22,7 @@ LAYOUT = {
     r"(gate|input)/kernel": (FSDP, MODEL),  # (hidden, feedforward)
     r"output/kernel": (MODEL, FSDP),  # (heads * head_dim or feedforward, hidden)
     r"transform/kernel": (FSDP, None),  # (hidden, hidden)
-    r"logits/kernel": (FSDP, None),  # (hidden, classes)
+    r"(group_)?logits/kernel": (FSDP, None),  # (hidden, classes or groups)
 }
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from models.cost import (
+    NO_GROUPS,
+    GroupHead,
     block_kernels,
     feedforward_kernels,
     kept_values,
@@ -62,6 +64,7 @@ class Training:
         activation_bytes: int. Of a number in an activation, kept or sent: 4, or 2 in half precision.
         fused_attention: bool. Whether the attention kernel keeps no scores.
         gather: str. When weights are gathered over `fsdp`: once per `update`, or twice per `micro_batch`.
+        groups: GroupHead. What an encoder tells beside its tokens.
     """
 
     dimensions: Dimensions
@@ -73,6 +76,7 @@ class Training:
     activation_bytes: int = 4
     fused_attention: bool = False
     gather: str = "update"
+    groups: GroupHead = NO_GROUPS
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,7 @@ def activations_per_row(training: Training, mesh: MeshShape) -> float:
         score_copies=0 if training.fused_attention else 3,
         parts=mesh.model,
         vocabulary_parts=vocabulary_parts(training, mesh),
+        groups=training.groups,
     )
     return training.activation_bytes * training.sequence_length * values
 
@@ -230,7 +235,8 @@ def _of_activations(training: Training, mesh: MeshShape, rows: int, micro_batche
     # of an encoder answers where it is asked, and the gradient of its keys and values reaches every token.
     match dimensions.architecture:
         case "encoder":
-            forward, backward = 2 * (layers - 1) + 2 * predictions, 2 * (layers - 1) + 1 + predictions
+            answering = training.groups.answering(predictions)
+            forward, backward = 2 * (layers - 1) + 2 * answering, 2 * (layers - 1) + 1 + answering
         case "decoder":
             forward = backward = 2.0 * layers
         case _:
@@ -266,18 +272,19 @@ class _Held:
 
 def _held(training: Training, mesh: MeshShape) -> _Held:
     dimensions, size = training.dimensions, training.vocabulary_size
-    counted = parameters(dimensions, size)
+    counted = parameters(dimensions, size, training.groups)
     kernels = block_kernels(dimensions)
-    head = dimensions.hidden_dim**2 if dimensions.architecture == "encoder" else 0
+    head = dimensions.hidden_dim * (dimensions.hidden_dim + training.groups.groups)
+    head = head if dimensions.architecture == "encoder" else 0
     vectors = counted.total - counted.embedding - kernels - head
     embedding = counted.embedding / vocabulary_parts(training, mesh)
-    matrices = (kernels + head) / mesh.model + embedding
+    matrices = kernels / mesh.model + head + embedding  # `models.layout` cuts no head along `model`
     # Muon keeps one number for a kernel of a block and two for all else; the others treat all parameters alike.
-    slots = optimizer_slots(dimensions, size, training.optimizer)
+    slots = optimizer_slots(dimensions, size, training.optimizer, training.groups)
     each = 2 if training.optimizer == "muon" else slots // counted.total
     kernel_slots = (slots - each * (counted.total - kernels)) // kernels
     average = 1 if training.ema else 0
-    others = head / mesh.model + embedding
+    others = head + embedding
     crossing = 2 if dimensions.architecture == "encoder_decoder" else 1
     attention = crossing * 2 * dimensions.hidden_dim * (dimensions.hidden_dim + key_value_dim(dimensions))
     feedforward = feedforward_kernels(dimensions) * dimensions.hidden_dim * dimensions.feedforward_dim

@@ -54,9 +54,11 @@ def measure_rarity(bag: NgramBag, rows: ShardedRows) -> np.ndarray:
     for start in range(0, len(rows), ROWS_PER_PASS):
         numbers = np.arange(start, start + ROWS_PER_PASS)  # one size, so that it is compiled once
         part = rows.take(numbers % len(rows))
-        segments = part.segment_ids.astype(np.int32) * (numbers < len(rows))[:, None]
+        segments = part.segment_ids * (numbers < len(rows))[:, None]
         documents += int(segments.max(axis=1).sum())
-        for group in bag.find(part.token_ids.astype(np.int32), segments):
+        # torch computes with no NumPy arrays.
+        asked = (keras.ops.convert_to_tensor(array.astype(np.int32)) for array in (part.token_ids, segments))
+        for group in bag.find(*asked):
             for found in group:
                 hashed, owners = (keras.ops.convert_to_numpy(array).astype(np.int64) for array in found)
                 document = np.arange(len(owners))[:, None] * (rows.sequence_length + 1) + owners

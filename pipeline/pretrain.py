@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from models.cost import flops_per_token
+from models.cost import GroupHead, flops_per_token
 from models.explain import explain
 from models.horizon import Horizon
 from models.kernels import attention_kernel
@@ -92,17 +92,13 @@ class Plan:
     training: CorpusBatches
     validation: CorpusBatches | None
     predictions_per_token: float
-
-    @property
-    def groups(self) -> int:
-        """How many groups of documents are told apart."""
-        return self.training.num_groups if isinstance(self.training, GroupedBatches) else 0
+    groups: GroupHead
 
     @property
     def flops_per_token(self) -> float:
         """Floating-point operations of training per token that is read."""
         length = self.training.rows.sequence_length
-        return flops_per_token(self.dimensions, self.vocabulary_size, length, self.predictions_per_token)
+        return flops_per_token(self.dimensions, self.vocabulary_size, length, self.predictions_per_token, self.groups)
 
 
 def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress, start: Path | None = None) -> PretrainResult:
@@ -134,10 +130,12 @@ def pretrain(recipe: Recipe, tokens: Path, out: Path, progress: Progress, start:
         out.mkdir(parents=True, exist_ok=True)
         shutil.copy(tokens / TOKENIZER, out / TOKENIZER)  # at once, because checkpoints are exported with it
     objective: Objective = partial(token_prediction, z_loss=config.z_loss)
-    if plan.groups:
+    if plan.groups.groups:
         objective = partial(tokens_and_groups, group_weight=config.group_weight, z_loss=config.z_loss)
     with laid_out(plan.mesh):
-        model = build_language_model(plan.dimensions, plan.vocabulary_size, recipe.model.dropout or 0.0, plan.groups)
+        model = build_language_model(
+            plan.dimensions, plan.vocabulary_size, recipe.model.dropout or 0.0, plan.groups.groups
+        )
         if start and not config.resume_stable:
             continue_from(start, model, plan.dimensions)
         learner = make_learner(
@@ -250,9 +248,12 @@ def make_plan(recipe: Recipe, tokens: Path, progress: Progress) -> Plan:
         if len(held_out)
         else None,
         predictions_per_token=sample["targets"].size / sample["token_ids"].size,
+        groups=GroupHead(training.num_groups, sample["groups"].size / sample["token_ids"].size)
+        if isinstance(training, GroupedBatches)
+        else GroupHead(),
     )
     memory = check_memory(_load(plan, recipe), available_memory())
-    size = explain(dimensions, embedded, rows.sequence_length, plan.predictions_per_token, memory)
+    size = explain(dimensions, embedded, rows.sequence_length, plan.predictions_per_token, memory, plan.groups)
     for line in (*size, *horizon.reasons, *_training(config, plan, horizon)):
         progress.say(line)
     return plan
@@ -263,10 +264,10 @@ def _training(config: Pretrain, plan: Plan, horizon: Horizon) -> list[str]:
     rows = len(plan.training.rows)
     updates = f"{horizon.steps:,} updates x {horizon.global_batch_size} rows x {horizon.sequence_length} tokens"
     passes = f"{horizon.steps * horizon.global_batch_size / rows:.3g} passes over {rows:,} rows"
-    grouped = f"of each text its group is told too, one of {plan.groups:,}, which counts {config.group_weight:g}"
+    grouped = f"of each text its group is told too, one of {plan.groups.groups:,}, which counts {config.group_weight:g}"
     return [
         *([] if config.learning_rate else [derived]),
-        *([grouped] if plan.groups else []),
+        *([grouped] if plan.groups.groups else []),
         f"{updates} = {horizon.tokens:,} tokens, {passes}; {config.optimizer}, {config.schedule} from "
         f"{plan.learning_rate:g}",
     ]
@@ -283,6 +284,7 @@ def _load(plan: Plan, recipe: Recipe) -> Load:
         recipe.pretrain.ema_decay is not None,
         activation_bytes=2 if accelerated and plan.precision in HALF else 4,
         gather=recipe.runtime.fsdp_gather,
+        groups=plan.groups,
     )
     return Load(training, plan.shape.micro_batch_size // plan.mesh.batch_shards, plan.mesh, accelerated)
 
@@ -295,7 +297,7 @@ def _identity(plan: Plan, recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "vocabulary_size": plan.vocabulary_size,
         "dropout": recipe.model.dropout or 0.0,
-        **({"groups": plan.groups} if plan.groups else {}),
+        **({"groups": plan.groups.groups} if plan.groups.groups else {}),
         **asdict(plan.dimensions),
     }
 

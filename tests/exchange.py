@@ -1,9 +1,13 @@
-"""Models on their way through files: saved and loaded again, by the same backend and by another one."""
+"""Models on their way through files: saved and loaded again, by the same backend and by another one.
+
+What an update makes of equal weights goes that way too, since Keras has one backend in a process.
+"""
 
 from pathlib import Path
 
 import keras
 import numpy as np
+from learned import CASES, learned
 from tiny_models import (
     answers,
     make_causal_model,
@@ -38,7 +42,7 @@ def check_reload(model: keras.Model, path: Path, inputs: dict[str, np.ndarray]) 
 
 
 def write_answers(folder: Path) -> None:
-    """Write weights, a whole model file and answers into a folder named after the backend."""
+    """Write weights, a whole model file, answers and what updates do into a folder named after the backend."""
     own = folder / keras.backend.backend()
     own.mkdir(exist_ok=True)
     for name, make in MODELS.items():
@@ -46,10 +50,12 @@ def write_answers(folder: Path) -> None:
         model.save_weights(own / f"{name}.weights.h5")
         model.save(own / f"{name}.keras")
         np.save(own / f"{name}.npy", answers(model, paired_rows(seed=1)))
+    for name in CASES:
+        np.savez(own / f"{name}.npz", **learned(name))
 
 
 def check_answers(folder: Path) -> list[str]:
-    """Compare with every other backend's folder, to 1e-5 of logits around 1; return those that were compared."""
+    """Compare with every other backend's folder, to 1e-5 of numbers around 1; return those that were compared."""
     others = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name != keras.backend.backend()]
     for other in others:
         for name, make in MODELS.items():
@@ -59,4 +65,9 @@ def check_answers(folder: Path) -> list[str]:
             whole = keras.saving.load_model(other / f"{name}.keras", compile=False)
             for found in (model, whole):
                 np.testing.assert_allclose(answers(found, paired_rows(seed=1)), expected, rtol=0, atol=1e-5)
+        for name in CASES:
+            with np.load(other / f"{name}.npz") as expected:
+                for what, values in learned(name).items():
+                    message = f"{what} of {name}, against {other.name}"
+                    np.testing.assert_allclose(values, expected[what], rtol=1e-5, atol=1e-5, err_msg=message)
     return [path.name for path in others]

@@ -37,7 +37,11 @@ def print_plan(name: str, plan: Plan) -> None:
         title.append(f", fsdp_gather {chosen.gather}", style="bold")
     console.print(title)
     for line in explain(
-        training.dimensions, training.vocabulary_size, training.sequence_length, training.predictions_per_token
+        training.dimensions,
+        training.vocabulary_size,
+        training.sequence_length,
+        training.predictions_per_token,
+        groups=training.groups,
     ):
         console.print(Text(line))
     console.print(_memory(plan))

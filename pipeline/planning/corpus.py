@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.cost import NO_GROUPS, GroupHead
 from pipeline.config import Recipe
 from pipeline.errors import RecipeError
 from pipeline.store.runs import Runs
@@ -24,11 +25,13 @@ class Corpus:
         rows: int. Packed rows.
         vocabulary_size: int or None. Tokens of its tokenizer; None: not known yet.
         source: str. How that is known, in words.
+        groups: GroupHead. What there is to tell where `pretrain.group_weight` is set.
     """
 
     rows: int
     vocabulary_size: int | None
     source: str
+    groups: GroupHead = NO_GROUPS
 
 
 def find_corpus(recipe: Recipe, workspace: Path) -> Corpus | None:
@@ -48,8 +51,10 @@ def find_corpus(recipe: Recipe, workspace: Path) -> Corpus | None:
         if entry.get("error") or not index.is_file() or not tokenizer.is_file():
             continue
         if _decisive(record["recipe"]) == wanted:
-            rows: int = json.loads(index.read_text(encoding="utf-8"))["rows"]
-            return Corpus(rows, _tokens_of(tokenizer), f"the corpus that run {record['run_id']} has preprocessed")
+            told = json.loads(index.read_text(encoding="utf-8"))
+            source = f"the corpus that run {record['run_id']} has preprocessed"
+            groups = _groups_of(index.parent, told) if recipe.pretrain.group_weight else NO_GROUPS
+            return Corpus(told["rows"], _tokens_of(tokenizer), source, groups)
     return None
 
 
@@ -91,6 +96,12 @@ def vocabulary_of(recipe: Recipe) -> tuple[int, str]:
 def _decisive(values: dict[str, Any]) -> list[Any]:
     tasks = {name: task.get("data") for name, task in values.get("tasks", {}).items()}
     return [*(values.get(key) for key in DECIDES), tasks]
+
+
+def _groups_of(folder: Path, index: dict[str, Any]) -> GroupHead:
+    from pipeline.data.tokens.groups import read_groups
+
+    return GroupHead(int(read_groups(folder).max()) + 1, index["segments_per_row"] / index["sequence_length"])
 
 
 def _tokens_of(tokenizer: Path) -> int:

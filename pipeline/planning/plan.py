@@ -64,7 +64,8 @@ class Plan:
     @property
     def parameters(self) -> Parameters:
         """By part."""
-        return parameters(self.workload.dimensions, self.workload.training.vocabulary_size)
+        training = self.workload.training
+        return parameters(training.dimensions, training.vocabulary_size, training.groups)
 
     @property
     def suggested(self) -> Option | None:

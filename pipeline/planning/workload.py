@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.cost import flops_per_token, parameters
+from models.cost import NO_GROUPS, GroupHead, flops_per_token, parameters
 from models.horizon import TOKENS_PER_PARAMETER, derive_horizon
 from models.parallel import Training
 from models.size import Dimensions
@@ -85,6 +85,7 @@ def workload_of(recipe: Recipe, device: Device, corpus: Corpus | None, gather: s
         vocabulary_size, about = vocabulary_of(recipe)
     embedded = embedding_rows(architecture, config, vocabulary_size, length)
     predictions = predictions_per_token(architecture, config, length)
+    groups = corpus.groups if corpus else NO_GROUPS
     precision = device.precision(recipe.runtime.precision)
     half = device.kind != "cpu" and precision in HALF
     training = Training(
@@ -97,19 +98,20 @@ def workload_of(recipe: Recipe, device: Device, corpus: Corpus | None, gather: s
         activation_bytes=2 if half else 4,
         fused_attention=half and device.flash and recipe.runtime.backend in ("auto", "jax") and length % 2 == 0,
         gather=gather,
+        groups=groups,
     )
     counted = parameters(dimensions, embedded).total
     batch, steps, horizon = _horizon(recipe, dimensions, counted, corpus)
     return Workload(
         training,
-        counted,
-        flops_per_token(dimensions, embedded, length, predictions),
+        parameters(dimensions, embedded, groups).total,
+        flops_per_token(dimensions, embedded, length, predictions, groups),
         precision,
         recipe.runtime.backend,
         batch,
         recipe.runtime.micro_batch_size,
         steps,
-        (about, *horizon, _precision(recipe, device, precision), _attention(training)),
+        (about, *horizon, *_groups(recipe, groups), _precision(recipe, device, precision), _attention(training)),
     )
 
 
@@ -143,6 +145,15 @@ def _horizon(
         )
     reasons = [reason for reason in horizon.reasons if told or reason.startswith("global_batch_size")]
     return horizon.global_batch_size, horizon.steps, (known, *reasons)
+
+
+def _groups(recipe: Recipe, groups: GroupHead) -> tuple[str, ...]:
+    if groups.groups or not recipe.pretrain.group_weight:
+        return ()
+    return (
+        "what tells groups apart (pretrain.group_weight) is left out: how many there are is known once a run has "
+        "preprocessed",
+    )
 
 
 def _precision(recipe: Recipe, device: Device, precision: str) -> str:

@@ -1,14 +1,16 @@
 """What is computed beforehand is what real models have, compute and keep."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 
 from models.backbones import Decoder, Encoder, EncoderDecoder
-from models.cost import block_kernels, flops_per_token, optimizer_slots, parameters
+from models.cost import GroupHead, block_kernels, flops_per_token, optimizer_slots, parameters
 from models.explain import explain
-from models.language_models import CausalLanguageModel, MaskedLanguageModel, SpanLanguageModel
-from models.objectives import weighted_cross_entropy
+from models.language_models import CausalLanguageModel, GroupedLanguageModel, MaskedLanguageModel, SpanLanguageModel
+from models.objectives import token_prediction, tokens_and_groups
 from models.parallel import DeviceMemory, MeshShape, Training, memory_per_device
 from models.size import derive_dimensions
 
@@ -19,6 +21,8 @@ CLASSES = {
     "decoder": (Decoder, CausalLanguageModel),
     "encoder_decoder": (EncoderDecoder, SpanLanguageModel),
 }
+SEGMENTS, GROUPS = 4, 30
+GROUPED = GroupHead(GROUPS, SEGMENTS / LENGTH)
 VARIANTS = [
     {},
     {"num_layers": 3, "num_key_value_heads": 2, "feedforward_dim": 10, "feedforward": "relu2"},
@@ -31,8 +35,10 @@ def derive(architecture: str, **overrides):
     return derive_dimensions("tiny", architecture=architecture, **width)
 
 
-def make_model(dimensions, vocabulary_size=VOCABULARY):
+def make_model(dimensions, vocabulary_size=VOCABULARY, groups=0):
     backbone, model = CLASSES[dimensions.architecture]
+    if groups:
+        model = partial(GroupedLanguageModel, num_groups=groups)
     made = model(
         backbone(
             vocabulary_size,
@@ -50,13 +56,16 @@ def make_model(dimensions, vocabulary_size=VOCABULARY):
     return made
 
 
-def make_batch(architecture: str, rows=ROWS, length=LENGTH, predictions=PREDICTIONS) -> dict[str, np.ndarray]:
+def make_batch(architecture: str, rows=ROWS, length=LENGTH, predictions=PREDICTIONS, segments=0) -> dict:
     batch = {"token_ids": np.ones((rows, length), np.int32), "segment_ids": np.ones((rows, length), np.int32)}
     count = length if architecture == "decoder" else predictions
     if architecture == "encoder":
         batch["positions"] = np.tile(np.arange(predictions, dtype=np.int32), (rows, 1))
     if architecture == "encoder_decoder":
         batch["decoder_token_ids"] = batch["decoder_segment_ids"] = np.ones((rows, predictions), np.int32)
+    if segments:
+        batch["groups"] = np.ones((rows, segments), np.int32)
+        batch["group_weights"] = np.ones((rows, segments), np.float32)
     return batch | {"targets": np.ones((rows, count), np.int32), "weights": np.ones((rows, count), np.float32)}
 
 
@@ -74,6 +83,18 @@ def test_parameters_are_those_of_the_model(architecture, overrides) -> None:
     assert f"{counted.total:,} parameters" in "\n".join(explain(dimensions, VOCABULARY))
 
 
+def test_what_tells_groups_apart_is_counted() -> None:
+    dimensions = derive("encoder")
+    model, counted = make_model(dimensions, groups=GROUPS), parameters(dimensions, VOCABULARY, GROUPED)
+    assert counted.total == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    plain, grouped = (
+        memory_estimate(dimensions, VOCABULARY, 2, LENGTH),
+        memory_estimate(dimensions, VOCABULARY, 2, LENGTH, groups=GROUPED),
+    )
+    assert grouped.weights - plain.weights == 4 * GROUPS * 17
+    assert grouped.optimizer - plain.optimizer == 8 * GROUPS * 17
+
+
 @pytest.mark.skipif(BACKEND != "jax", reason="JAX shows every product of a program, fused attention's too")
 @pytest.mark.parametrize("architecture", CLASSES)
 @pytest.mark.parametrize("overrides", VARIANTS)
@@ -83,12 +104,26 @@ def test_operations_are_those_of_the_matrix_products(architecture, overrides) ->
     assert count_operations(make_model(dimensions), make_batch(architecture)) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX shows every product of a program, fused attention's too")
+def test_operations_of_groups_are_those_of_the_matrix_products() -> None:
+    dimensions = derive("encoder")
+    expected = flops_per_token(dimensions, VOCABULARY, LENGTH, PREDICTIONS / LENGTH, GROUPED) * ROWS * LENGTH
+    batch = make_batch("encoder", segments=SEGMENTS)
+    # No gradient goes to which token is of which document, so of that product backward makes one of two.
+    expected -= 2 * ROWS * SEGMENTS * LENGTH * dimensions.hidden_dim
+    assert count_operations(make_model(dimensions, groups=GROUPS), batch) == pytest.approx(expected, rel=1e-6)
+
+
+def objective_of(batch):
+    return partial(tokens_and_groups, group_weight=1.0) if "groups" in batch else token_prediction
+
+
 def count_operations(model, batch) -> float:
     import jax
 
     def loss(weights):
         with keras.StatelessScope(state_mapping=list(zip(model.trainable_variables, weights, strict=True))):
-            return weighted_cross_entropy(model(batch, training=True), batch["targets"], batch["weights"]).loss
+            return objective_of(batch)(model, batch, training=True).loss
 
     weights = [variable.value for variable in model.trainable_variables]
     return count_products(jax.make_jaxpr(jax.grad(loss))(weights).jaxpr)
@@ -149,6 +184,17 @@ def test_an_unknown_optimizer_is_told() -> None:
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="only XLA's program of JAX tells its memory beforehand")
+def test_the_estimate_with_groups_is_near_what_the_compiled_update_needs() -> None:
+    groups, segments = 1500, 32
+    dimensions, rows, length, predictions = derive_dimensions("tiny", architecture="encoder"), 16, 128, 25
+    batch = make_batch("encoder", rows, length, predictions, segments)
+    needed = memory_on_jax(make_model(dimensions, 2048, groups), batch)
+    head = GroupHead(groups, segments / length)
+    estimated = memory_estimate(dimensions, 2048, rows, length, predictions / length, groups=head)
+    assert 0.75 < estimated.total / needed < 1.35
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="only XLA's program of JAX tells its memory beforehand")
 @pytest.mark.parametrize(
     ("architecture", "overrides", "rows", "length"),
     [
@@ -173,13 +219,7 @@ def memory_on_jax(model, batch) -> int:
 
     optimizer = keras.optimizers.AdamW(1e-3)
     optimizer.build(model.trainable_variables)
-    stepper = JaxStepper(
-        model,
-        optimizer,
-        lambda model, batch, training: weighted_cross_entropy(
-            model(batch, training=training), batch["targets"], batch["weights"]
-        ),
-    )
+    stepper = JaxStepper(model, optimizer, objective_of(batch))
     batch = jax.tree.map(lambda array: array[None], batch)
     used = stepper._update.lower(stepper.state, batch).compile().memory_analysis()
     return used.temp_size_in_bytes + used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes

@@ -1,12 +1,16 @@
+import numpy as np
 import pytest
-from plan_cases import make_recipe
+from plan_cases import ROUND, make_recipe
 from tiny_steps import make_tokens
 
+from models.cost import NO_GROUPS, GroupHead
 from pipeline.config import Recipe
+from pipeline.data.tokens.groups import GROUPS
 from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.errors import RecipeError
 from pipeline.planning.corpus import find_corpus, read_tokens, vocabulary_of
+from pipeline.planning.workload import workload_of
 from pipeline.store.runs import Runs
 
 
@@ -41,6 +45,26 @@ def test_the_corpus_of_a_run_with_the_same_data_is_found(tmp_path) -> None:
     assert corpus.vocabulary_size == load_tokenizer(folder / "abc" / "tokenizer.json").get_vocab_size()
     assert corpus.source == "the corpus that run planned-1 has preprocessed"
     assert find_corpus(make_recipe(preprocess={"sequence_length": 64}), tmp_path) is None
+
+
+def test_the_groups_of_a_corpus_are_planned_for_once_they_are_known(tmp_path) -> None:
+    folder = tmp_path / "artifacts" / "preprocess"
+    folder.mkdir(parents=True)
+    make_tokens(tmp_path).rename(folder / "abc")
+    corpus = folder / "abc" / "corpus" / "train"
+    np.save(corpus / GROUPS, np.arange(len(np.load(corpus / GROUPS)), dtype=np.int32) // 2)
+    sources = {"sources": {"notes": {"kind": "files", "path": "notes.csv", "group": "place"}}}
+    recipe = make_recipe(data=sources, model={"architecture": "encoder"}, pretrain={"group_weight": 1.0})
+    record(tmp_path, recipe, {"reference": "preprocess/abc", "hit": False})
+    known, unknown = (
+        workload_of(recipe, ROUND, found, gather="update") for found in (find_corpus(recipe, tmp_path), None)
+    )
+    groups = int(np.load(corpus / GROUPS).max()) + 1
+    assert known.training.groups == GroupHead(groups, ShardedRows(corpus).segments_per_row / 32)
+    told = "what tells groups apart (pretrain.group_weight) is left out"
+    assert not any(told in line for line in known.assumptions)
+    assert any(told in line for line in unknown.assumptions)
+    assert unknown.training.groups == NO_GROUPS
 
 
 def test_without_a_run_or_its_artifact_there_is_no_corpus(tmp_path) -> None:

@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec
 
 from models.freezing import train_top
 from models.lora import add_adapters
-from models.objectives import token_prediction
+from models.objectives import token_prediction, tokens_and_groups
 from models.parallel import MeshShape
 from models.size import Dimensions
 from pipeline.backbone import build_language_model
@@ -50,25 +50,31 @@ def train(
     dropout: float = 0.0,
     updates: int = 5,
     method: str = "full",
+    groups: int = 0,
     **options: Any,
 ) -> dict[str, Any]:
     keras.config.set_dtype_policy(dtype_policy(precision))
     keras.utils.set_random_seed(1)
     dimensions = Dimensions(2, 64, 4, 2, 96, 3e-3, architecture=architecture)
+    embedded = embedding_rows(architecture, Pretrain(), VOCABULARY, LENGTH)
     with laid_out(mesh):
-        model = build_language_model(dimensions, embedding_rows(architecture, Pretrain(), VOCABULARY, LENGTH), dropout)
+        model = build_language_model(dimensions, embedded, dropout, groups)
         if method == "top block":
             train_top(model.backbone, 1)
         elif method == "adapters":
             add_adapters(model.backbone, 4, 8.0, "all")
         optimizer = make_optimizer(Pretrain(**{"warmup_fraction": 0.0} | options), 3e-3, 20, model)
-        stepper = make_stepper(model, optimizer, partial(token_prediction), mesh, gather)
+        objective = partial(tokens_and_groups, group_weight=0.7) if groups else partial(token_prediction)
+        stepper = make_stepper(model, optimizer, objective, mesh, gather)
     shape = BatchShape(GLOBAL_BATCH, GLOBAL_BATCH // micro_batches)
     batch = synthetic_batch(architecture, Pretrain(), shape, VOCABULARY, LENGTH)
     batch["weights"] *= np.random.default_rng(0).random(batch["weights"].shape) < 0.7  # unequal on every device
+    alone = dict(batch)
+    if groups:
+        batch |= documents(batch, groups)
     told = [stepper.update(batch) for _ in range(updates)]
     figures = [[float(value) for value in update] for update in told]
-    validation = [float(value) for value in stepper.evaluate(batch)[:3]]
+    validation = [float(value) for value in stepper.evaluate(alone)[:3]]
     compiled = stepper.compiled(batch)
     stepper.write_back()
     named = {v.path.partition("/")[2]: v.value for v in model.trainable_variables}
@@ -82,6 +88,18 @@ def train(
         "collectives": collectives(compiled.as_text()),
         "specs": {path: str(value.sharding.spec) for path, value in named.items()},
         "weights": {path: float(np.abs(np.asarray(value)).sum()) for path, value in named.items()},
+    }
+
+
+def documents(batch: dict[str, np.ndarray], groups: int) -> dict[str, np.ndarray]:
+    """Return rows of four documents, and of each its group; what these weigh is unequal on every device."""
+    random, size = np.random.default_rng(1), (*batch["token_ids"].shape[:2], 4)
+    segments = np.broadcast_to(np.arange(LENGTH, dtype=np.int32) // (LENGTH // 4) + 1, batch["token_ids"].shape)
+    weights = random.random(size) * (random.random(size) < 0.7)
+    return {
+        "segment_ids": segments,
+        "groups": random.integers(0, groups, size).astype(np.int32),
+        "group_weights": weights.astype(np.float32),
     }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[2]
+RARITIES = "test_what_stands_in_every_text_counts_least_and_what_never_came_nothing"
 
 
 def main(folder: Path) -> int:
@@ -20,6 +21,7 @@ def main(folder: Path) -> int:
             str(TESTS / "pipeline" / "test_pretrain.py"),
             str(TESTS / "pipeline" / "test_finetune.py"),
             str(TESTS / "pipeline" / "tuning"),
+            f"{TESTS / 'pipeline' / 'test_ngram_bag.py'}::{RARITIES}",
             f"--ignore={TESTS / 'pipeline' / 'training' / 'test_batches.py'}",  # NumPy only
             "-mnot slow",
             "-pno:cacheprovider",

@@ -43,6 +43,8 @@ CASES: dict[str, dict[str, Any]] = {
         "optimizer": "sgd",
         "gather": "micro_batch",
     },
+    "groups, one": {"mesh": ONE, "groups": 12},
+    "groups, mixed": {"mesh": MIXED, "groups": 12},
     "dropout": {"mesh": {"data": 8}, "dropout": 0.5, "updates": 3},
 }
 
@@ -71,6 +73,7 @@ def trained() -> dict[str, dict[str, Any]]:
         ("top block, mixed", "top block, one", 2e-6),
         ("adapters, mixed", "adapters, one", 2e-6),
         ("adapters, mixed, gathered in each micro-batch", "adapters, one", 2e-6),
+        ("groups, mixed", "groups, one", 2e-6),
     ],
 )
 def test_the_loss_curve_and_the_weights_are_those_of_one_device(trained, case, reference, tolerance) -> None:
