@@ -203,11 +203,15 @@ def finish() -> str:
     missing = sorted(name for name, state in states.items() if state == "upstream_failed")
     if "start" in failed:
         raise AirflowFailException("the run was refused before it began; the log of `start` says why")
-    report = current_flow().finish("failed" if failed or missing else "succeeded")
+    flow = current_flow()
+    report = flow.finish("failed" if failed or missing else "succeeded")
     logger.info("report: %s", report)
     if failed or missing:
-        raise AirflowFailException(
+        nodes = flow.store.runs.load(flow.run_id)["nodes"]
+        why = [f"{node}: {entry['error']}" for node, entry in nodes.items() if entry.get("error")]
+        what = (
             f"failed: {', '.join(failed)}; not run because of that: {', '.join(missing) or 'nothing'}. Each log says "
-            "why; when the cause is gone, clear the failed tasks: what is finished is kept"
         )
+        what += "why; when the cause is gone, clear the failed tasks: what is finished is kept"
+        raise AirflowFailException("\n".join([what, *why]))
     return str(report)

@@ -127,6 +127,7 @@ def test_bad_data_stops_the_run_without_retries_and_still_gives_a_report(run_dag
     assert ended["tasks"]["validate"] == "failed"
     assert ended["tasks"]["finish"] == "failed"
     assert "failed: validate; not run because of that: " in log
+    assert "validate: ValidationFailed: " in log, "the last task, and so the notice, says why"
     record = Store(tmp_path / "workspace").runs.load(f"tiny-{ended['run']}")
     assert record["outcome"] == "failed"
     assert record["nodes"]["validate"]["status"] == "failed"
