@@ -26,15 +26,13 @@ from markupsafe import Markup
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
-from airflow_plugin.runs import record_of, settings
+from airflow_plugin.runs import data_docs_of, folders_of, mlflow_run_of, record_of, settings
 from pipeline.errors import PublishError
 from pipeline.judge.names import spoken
 from pipeline.registry import Registry, rollback
 from pipeline.registry.overview import Overview, overview
 from pipeline.report import environment
 from pipeline.store import Store
-from pipeline.store.runs import references
-from pipeline.tracking.mlflow_run import KEPT
 
 app = FastAPI(title="Tradewind", docs_url=None, redoc_url=None, openapi_url=None)
 TEMPLATES = Path(__file__).with_name("templates")
@@ -66,9 +64,8 @@ def show_file(dag_id: str, run_id: str, path: str) -> Response:
     root = store.root.resolve()
     file = (root / path).resolve()
     owned = [root / "reports" / name]
-    if store.runs.path(name).is_file():
-        artifacts = [root / "artifacts" / reference for reference in references(store.runs.load(name))]
-        owned += [page for folder in artifacts for page in (folder / "data_docs", folder / "drift.html")]
+    folders = [folder.resolve() for folder in folders_of(dag_id, run_id).values()]
+    owned += [page for folder in folders for page in (folder / "data_docs", folder / "drift.html")]
     if not file.is_file() or not any(file.is_relative_to(place) for place in owned):
         raise HTTPException(404, f"the run {run_id} of {dag_id} has no page {path}")
     if "data_docs" in file.parts:  # pages of Great Expectations, with scripts of their own
@@ -79,19 +76,17 @@ def show_file(dag_id: str, run_id: str, path: str) -> Response:
 @app.get("/runs/{dag_id}/{run_id}/data", dependencies=[MAY_READ_RUN])
 def show_data(dag_id: str, run_id: str) -> Response:
     """Show what was checked of the run's data."""
-    folder = artifact(dag_id, run_id, "validate")
-    if folder is None or not (folder / "data_docs" / "index.html").is_file():
-        raise HTTPException(404, f"the run {run_id} of {dag_id} has no pages of its data: `validate` has not ended yet")
-    store = Store(settings().workspace)
-    return RedirectResponse(f"files/{folder.relative_to(store.root).as_posix()}/data_docs/index.html")
+    page = data_docs_of(dag_id, run_id)
+    if page is None:
+        raise HTTPException(404, f"the run {run_id} of {dag_id} has no pages of its data: `validate` has written none")
+    return RedirectResponse(f"files/{page.relative_to(Store(settings().workspace).root).as_posix()}")
 
 
 @app.get("/runs/{dag_id}/{run_id}/mlflow/{node}", dependencies=[MAY_READ_RUN])
 def show_mlflow(dag_id: str, run_id: str, node: str) -> Response:
     """Go on to the curves of a training in MLflow or, where nobody serves its pages, say how to."""
-    folder = artifact(dag_id, run_id, node)
-    kept = folder / KEPT if folder else None
-    if kept is None or not kept.is_file():
+    kept = mlflow_run_of(dag_id, run_id, node)
+    if kept is None:
         raise HTTPException(404, f"{node} of the run {run_id} has no curves in MLflow: it is no training, or not ended")
     run, address = json.loads(kept.read_text("utf-8")), registry().uri
     where = f"#/experiments/{quote(run['experiment_id'])}/runs/{quote(run['run_id'])}"
@@ -170,14 +165,6 @@ def history(model: Overview) -> Any:
     drawn = curve({spoken(name, start=False): points for name, points in model.history().items()})
     whole = [tick for tick in drawn.x_ticks if tick.text.isdecimal()] if drawn else []
     return replace(drawn, x_ticks=whole) if drawn else None
-
-
-def artifact(dag_id: str, run_id: str, node: str) -> Path | None:
-    """Return the folder that a node of a run has made; None when it has made none."""
-    store, name = Store(settings().workspace), record_of(dag_id, run_id)
-    nodes = store.runs.load(name)["nodes"] if store.runs.path(name).is_file() else {}
-    reference = nodes.get(node, {}).get("reference")
-    return store.root / "artifacts" / reference if reference else None
 
 
 def registry() -> Registry:

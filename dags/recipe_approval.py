@@ -21,7 +21,6 @@ logger = logging.getLogger("tradewind")
 
 APPROVE, REJECT = "Approve", "Reject"
 REASON = "reason"
-EACH_TASK = "{{ task.recipe_task }}"  # known before it waits, so the name is shown meanwhile
 TRIES, SECONDS_BETWEEN = 5, 5  # an answer without a reason, which only REST lets pass, is asked for again
 
 
@@ -78,7 +77,7 @@ def approve(name: str, notifiers: list[BaseNotifier]) -> Approval:
         recipe_task=name,
         notifiers=notifiers,
         doc_md=approve.__doc__,
-        map_index_template=EACH_TASK,
+        map_index_template="{{ task.recipe_task }}",  # known before it waits, so the name is shown meanwhile
         retries=TRIES,
         retry_delay=timedelta(seconds=SECONDS_BETWEEN),
     )

@@ -10,8 +10,9 @@ from typing import Any
 from airflow.sdk import Param
 
 from pipeline.config import Recipe, Task
+from pipeline.config.wording import did_you_mean, shown
 from pipeline.errors import RecipeError
-from pipeline.recipe_keys import Keys, did_you_mean, shown
+from pipeline.recipe_keys import Keys
 
 # What people change from run to run; everything else goes through OVERRIDES.
 KNOBS = (

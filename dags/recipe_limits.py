@@ -55,11 +55,11 @@ def deadlines(recipe: Recipe) -> list[DeadlineAlert] | None:
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
             interval=timedelta(minutes=how.deadline_minutes),
             callback=SyncCallback(
-                "recipe_notify.Notifier",
+                "recipe_notify.Lateness",
                 kwargs={
                     "connection": connection,
                     "title": sentence,
-                    "body": "{{ dag_run.dag_run_id or dag_run.run_id }}",
+                    "body": "{{ dag_run.dag_run_id }}",
                     "severity": "warning",
                 },
             ),

@@ -1,6 +1,7 @@
 """The buttons that a step has in Airflow: to the pages of the data it read, and to the curves of its training.
 
-The task that has ended works them out, so that a page of Airflow never waits for them.
+The task that has ended works them out, so that a page of Airflow never waits for them. Without an address there is no
+button: not every step trains, and a source that cannot be read has no pages.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.configuration import conf
 
 from airflow_plugin.plugin import PREFIX
+from airflow_plugin.runs import data_docs_of, mlflow_run_of
 from pipeline.steps import node_name
 
 
@@ -21,8 +23,8 @@ class DataDocs(BaseOperatorLink):
     name = "Data Docs"
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:  # noqa: ARG002 (given by Airflow)
-        """Return the address."""
-        return f"{run_address(ti_key)}/data"
+        """Return the address; none without pages."""
+        return f"{run_address(ti_key)}/data" if data_docs_of(ti_key.dag_id, ti_key.run_id) else ""
 
 
 class MlflowRun(BaseOperatorLink):
@@ -31,9 +33,10 @@ class MlflowRun(BaseOperatorLink):
     name = "MLflow run"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Return the address."""
+        """Return the address; none without curves."""
         node = node_name(operator.step, operator.recipe_task, operator.trial)
-        return f"{run_address(ti_key)}/mlflow/{quote(node)}"
+        known = mlflow_run_of(ti_key.dag_id, ti_key.run_id, node)
+        return f"{run_address(ti_key)}/mlflow/{quote(node)}" if known else ""
 
 
 def run_address(ti_key: Any) -> str:

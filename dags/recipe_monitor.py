@@ -22,12 +22,10 @@ from pipeline.recipes import load_recipe
 from pipeline.registry import Registry
 from recipe_limits import default_args
 from recipe_notify import notifiers, require_connections
-from recipe_run import errors_decide_on_retries, settings, show_name
+from recipe_run import EACH_TASK, errors_decide_on_retries, settings, show_name
 from recipe_schedule import clock_of, first_day
 
 logger = logging.getLogger("tradewind")
-
-EACH_TASK = "{{ task_name }}"
 
 
 def monitor_dag(file: Path, recipe: Recipe) -> DAG:
@@ -90,10 +88,8 @@ def alert(found: dict[str, Any]) -> None:
     """Fail when something has moved beyond its limit."""
     show_name(found["task"])
     if found["moved"]:
-        raise AirflowFailException(
-            f"{found['model']} version {found['version']} is asked other texts than it knows: "
-            f"{' '.join(found['moved'])} Report: {found['page']}"
-        )
+        what = f"{found['model']} version {found['version']} is asked other texts than it knows:"
+        raise AirflowFailException("\n".join([what, *found["moved"], f"Report: {found['page']}"]))
 
 
 def watch(recipe: Recipe, name: str) -> dict[str, Any]:

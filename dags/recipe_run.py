@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tradewind")
 
+EACH_TASK = "{{ task_name }}"  # what Airflow shows of a mapped task, instead of its index: set by show_name
+
 # Errors that the next try would meet again.
 HOPELESS = (RecipeError, SourceError, ValidationFailed, DriftError, BackendError, IntegrityError)
 

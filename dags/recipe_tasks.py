@@ -16,6 +16,7 @@ from pipeline.store import Artifact
 from recipe_assets import BACKBONES, MODELS, publish_model, tell_of_backbone
 from recipe_links import DataDocs, MlflowRun
 from recipe_run import (
+    EACH_TASK,
     create_run,
     current_flow,
     errors_decide_on_retries,
@@ -27,8 +28,6 @@ from recipe_run import (
 )
 
 logger = logging.getLogger("tradewind")
-
-EACH_TASK = "{{ task_name }}"  # set by show_name; shown instead of the index
 
 
 @task(retries=0)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.recipe_keys import KIND, Keys
+from pipeline.config.wording import KIND
+from pipeline.recipe_keys import Keys
 
 PAGE = Path(__file__).with_name("recipes.md")
 NAMES = {

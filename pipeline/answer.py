@@ -72,7 +72,7 @@ def _spans(text: str, read: str, answers: np.ndarray, top: int) -> Said:
 
 
 def _tags(labels: Sequence[str], words: Sequence[str], rows: np.ndarray) -> Said:
-    from pipeline.judge.kinds.spans import are_spans, spans_of
+    from pipeline.measures.tag_spans import are_spans, spans_of
 
     best = rows.argmax(axis=1) if len(words) else np.empty(0, np.int64)  # (words,)
     tags = [labels[index] for index in best]

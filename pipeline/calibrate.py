@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.bundle import Bundle
-from pipeline.judge.calibration import calibrate, fit_temperature
-from pipeline.judge.kinds.multi_label import choose_thresholds
+from pipeline.measures.temperature import calibrate, fit_temperature
+from pipeline.measures.thresholds import choose_thresholds
 from pipeline.progress import Progress
-from pipeline.tasks import LabelledTask
+from pipeline.tuning.labelled_task import LabelledTask
 
 LEAST = float(np.finfo(np.float32).tiny)
 

@@ -26,7 +26,7 @@ from pipeline.ngrams import adjustment
 from pipeline.presets.folder import describe, is_fetched
 from pipeline.presets.load import check_preset, load_preset, preset_learning_rate
 from pipeline.progress import Progress
-from pipeline.tasks import KINDS, LabelledTask
+from pipeline.tasks import KINDS
 from pipeline.training.assembly import finish_learning, make_learner, make_trainer, start_keras
 from pipeline.training.loop import Evaluation
 from pipeline.training.mesh import device_count, laid_out, mesh_on, split_batch
@@ -36,6 +36,7 @@ from pipeline.training.processes import process_id
 from pipeline.tuning.adapters import save_adapters
 from pipeline.tuning.batches import FEATURES, tuning_batches
 from pipeline.tuning.estimate import estimate
+from pipeline.tuning.labelled_task import LabelledTask
 from pipeline.tuning.methods import apply_method, layer_shares
 from pipeline.tuning.seeds import over_seeds
 

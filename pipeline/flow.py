@@ -15,7 +15,6 @@ from pipeline.backend import select_backend
 from pipeline.config import Recipe, Settings
 from pipeline.dates import Dates, render
 from pipeline.deliveries import Deliveries
-from pipeline.errors import PublishError
 from pipeline.factors import Input, bundle_content
 from pipeline.nodes import folder_of
 from pipeline.outcome import Outcome, TaskOutcome, example_of, read_metrics
@@ -201,49 +200,6 @@ class Flow(Deliveries):
         allowed = self.approved(task)
         allowed.step("publish", task, display)
         return allowed.register(task)
-
-    def register(self, task: str) -> Version:
-        """Register the published export of a task, move the champion to it, and bring it to the recipe's targets.
-
-        The second time nothing happens, but for targets that have failed.
-
-        Raises:
-            DeliveryError: a target failed; the champion has moved all the same.
-            PublishError: it waits for a person, the registry refused it, or the champion has changed since the verdict.
-        """
-        publish, gate = self._made("publish", task), self._made("gate", task)
-        finetune, evaluation = self._made("finetune", task), self._made("evaluate", task)
-        against = self._record()["nodes"].get(node_name("champion", task), {}).get("version")
-        metrics = {name: value for name, value in read_metrics(evaluation.path).items() if isinstance(value, float)}
-        notes = {"forced": reason} if (reason := publish.result.get("forced")) else {}
-        if decision := self.decision(task):
-            notes["approved"] = decision.text
-        with self._guarded():
-            if refused := self.stays_back(task):
-                raise PublishError(
-                    f"{task} is not published: {refused}. A person approves it in Airflow, or by: tradewind run RECIPE "
-                    f"--task {task} --approve REASON"
-                )
-            version = self.registry.publish(
-                self.model_name(task),
-                publish.path / "export",
-                fingerprint=finetune.fingerprint,
-                publish_reference=publish.reference,
-                expected_champion=against,
-                tags={"gate": gate.reference, "task": task} | self.lineage(publish, finetune) | notes,
-                metrics=metrics,
-                params={
-                    "seed": self.recipe.seed,
-                    "size": self.recipe.model.size,
-                    "backend": self.recipe.runtime.backend,
-                },
-                experiment=self.recipe.name,
-                who=decision.who if decision else None,
-            )
-        entry = self._record()["nodes"][node_name("publish", task)]
-        self.store.runs.record(self.run_id, node_name("publish", task), entry | {"version": version.version})
-        self.deliver(task, version)
-        return version
 
     def finish(self, outcome: str) -> Path:
         """Record how the run ended, and render its report. Returns the page."""

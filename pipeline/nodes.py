@@ -54,6 +54,7 @@ class Nodes:
         self.force: str | None = None
         self.number: int | None = None  # of the trial that it makes
         self._again: tuple[str, ...] = ()
+        self._partial: dict[str, str] = {}  # node -> where it is at work, below `partial/`
 
     def model_name(self, task: str) -> str:
         """Return the registry's name for the model of a task."""
@@ -154,6 +155,7 @@ class Nodes:
         )
         with display.step(node) as progress:
             factors = factors_of(self.recipe, step, task, inputs, view, self.force)
+            self._partial[node] = f"{step.name}/{factors.fingerprint()}"
             launch = self._launch(step, task)
             if launch.wanted and not (self.crew or self.launched or work):
                 artifact = self._launched(launch, factors, progress, end)
@@ -226,7 +228,8 @@ class Nodes:
                 yield
             except BaseException as error:
                 entry = {"status": _status(error), "error": f"{type(error).__name__}: {error}"}
-                self.store.runs.record(self.run_id, node, entry)
+                left = {"partial": self._partial[node]} if node in self._partial else {}
+                self.store.runs.record(self.run_id, node, entry | left)
                 raise
 
     @contextmanager

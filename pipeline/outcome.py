@@ -77,7 +77,8 @@ def example_of(evaluation: Path) -> dict[str, Any] | None:
     if not right:
         return None
     row = min(right, key=lambda row: hashlib.sha256(row["row_id"].encode()).hexdigest())
-    answer = row["predicted"] if isinstance(row["predicted"], str) else " ".join(row["predicted"]) or "no label"
+    between = " " if "words" in file.schema_arrow.names else ", "  # tags of words, or a set of labels
+    answer = row["predicted"] if isinstance(row["predicted"], str) else between.join(row["predicted"]) or "no label"
     pair = {"text_pair": row["text_pair"]} if row["text_pair"] else {}
     return {"text": row["text"], **pair, "label": answer, "confidence": row["confidence"]}
 

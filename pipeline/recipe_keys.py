@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from pydantic_core import ErrorDetails
 
 from pipeline.config import Recipe
+from pipeline.config.wording import KIND, Node, describe, did_you_mean, options_of, resolve, shown
 
 Path = tuple[str | int, ...]
-Node = dict[str, Any]
 
-KIND = "discriminator"
 KEY_ERROR = "[key]"
 
 
@@ -49,7 +45,7 @@ class Keys:
                 return self._resolve({"$ref": mapping[kind]})
             variants = [self._resolve(option)["properties"] for option in node["oneOf"]]
             return {"type": "object", "properties": {key: value for keys in variants for key, value in keys.items()}}
-        options = [self._resolve(option) for option in _options(node)]
+        options = [self._resolve(option) for option in options_of(node)]
         structured = [option for option in options if "items" in option or "properties" in option]
         alike = [option for option in structured if ("items" in option) == isinstance(value, list)]
         return next(iter(alike or structured), node)
@@ -78,7 +74,7 @@ class Keys:
                 node = self._resolve({"$ref": node[KIND]["mapping"][part]})
             elif part == KEY_ERROR:
                 node = parent.get("propertyNames", {})
-            elif not _options(node) or isinstance(part, int):
+            elif not options_of(node) or isinstance(part, int):
                 path += (part,)
                 parent, node = node, self.child(node, part, value) or {}
                 value = _inside(value, part)
@@ -93,23 +89,10 @@ class Keys:
 
     def describe(self, node: Node) -> str:
         """Return what `node` accepts, as the end of a sentence that starts with `expected`."""
-        node = self._resolve(node)
-        if KIND in node:
-            return f"a mapping whose `{node[KIND]['propertyName']}` is one of {', '.join(node[KIND]['mapping'])}"
-        if options := _options(node):
-            return " or ".join(self.describe(option) for option in options)
-        if "const" in node:
-            return str(node["const"])
-        if "enum" in node:
-            return "one of " + ", ".join(map(str, node["enum"]))
-        if node.get("type") == "array":
-            return f"a list of {self.describe(node['items'])}"
-        return _plain(node)
+        return describe(node, self.schema["$defs"])
 
     def _resolve(self, node: Node) -> Node:
-        while "$ref" in node:
-            node = self.schema["$defs"][node["$ref"].rpartition("/")[2]]
-        return node
+        return resolve(node, self.schema["$defs"])
 
 
 def explain(error: ErrorDetails, values: object, keys: Keys) -> tuple[Path, str]:
@@ -157,59 +140,9 @@ def unknown_key(path: Path, allowed: Sequence[str]) -> str:
     return f"{dotted(path)}: received the unknown key {shown(path[-1])}{hint}; allowed {place}: {', '.join(allowed)}"
 
 
-def did_you_mean(received: object, known: Iterable[str]) -> str:
-    """Return `, did you mean "x"?` for the closest of the known names, or nothing."""
-    close = difflib.get_close_matches(str(received).lower(), list(known), n=1, cutoff=0.6)
-    return f", did you mean {shown(close[0])}?" if close else ""
-
-
 def dotted(path: Path) -> str:
     """Return `tasks.chapter.data`."""
     return ".".join(map(str, path))
-
-
-def shown(value: object) -> str:
-    """Return a received value, short enough for an error: text in quotes, containers by what they hold."""
-    if isinstance(value, Mapping):
-        return f"a mapping with the keys {', '.join(map(str, value))}" if value else "an empty mapping"
-    if isinstance(value, list):
-        return f"a list of {len(value)}" if value else "an empty list"
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _options(node: Node) -> Sequence[Node]:
-    """Return the schemas of a union that no key of the value tells apart."""
-    return node.get("anyOf") or ([] if KIND in node else node.get("oneOf", []))
-
-
-def _plain(node: Node) -> str:
-    """Return what a schema without variants accepts."""
-    match node.get("type"):
-        case "integer":
-            return "a whole number" + _bounds(node)
-        case "number":
-            return "a number" + _bounds(node)
-        case "string":
-            return "text" + (f" ({node.get('description', node['pattern'])})" if "pattern" in node else "")
-        case "boolean":
-            return "true or false"
-        case "null":
-            return "null"
-        case "object" if "properties" in node:
-            return f"a mapping with keys out of: {', '.join(node['properties'])}"
-        case "object":
-            return "a mapping" + (" with at least one entry" if node.get("minProperties") else "")
-    return str(node.get("description", "any value"))
-
-
-def _bounds(node: Node) -> str:
-    low = f"at least {node['minimum']}" if "minimum" in node else ""
-    low = f"above {node['exclusiveMinimum']}" if "exclusiveMinimum" in node else low
-    high = f"at most {node['maximum']}" if "maximum" in node else ""
-    high = f"below {node['exclusiveMaximum']}" if "exclusiveMaximum" in node else high
-    limits = " and ".join(filter(None, (low, high)))
-    return f", {limits}" if limits else ""
 
 
 def _inside(value: object, part: str | int) -> object:

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from pipeline import recipe_keys
 from pipeline.config import Recipe
+from pipeline.config.wording import shown
 from pipeline.errors import RecipeError
-from pipeline.recipe_keys import Keys, dotted, shown, unknown_key
+from pipeline.recipe_keys import Keys, dotted, unknown_key
 
 # A value is what YAML 1.2 says it is: `no`, `017`, `12:30` and `2026-04-01` are text, `1e-4` is a number.
 SCALARS = {
@@ -32,6 +33,15 @@ SCALARS = {
         list("-+.0123456789"),
     ),
     "merge": (re.compile(r"^<<$"), ["<"]),
+}
+
+# What YAML's own words mean to who writes recipes.
+HINTS = {
+    r"found character '\t'": "indent with blanks: YAML takes no tabs",
+    "mapping values are not allowed here": "put text that holds `: ` in quotes; keys of one mapping begin in the same "
+    "column",
+    "<block": "keys of one mapping, and the dashes of one list, begin in the same column",
+    "found unexpected end of stream": "a quote or a bracket is not closed",
 }
 
 
@@ -154,7 +164,8 @@ def _parse(text: str, origin: str, lines: dict[recipe_keys.Path, int]) -> Any:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         what = " ".join(filter(None, (error.problem, error.context)))
-        raise RecipeError(f"{origin}:{line}: not valid YAML: {what}") from None
+        hint = next((f"; {hint}" for words, hint in HINTS.items() if words in what), "")
+        raise RecipeError(f"{origin}:{line}: not valid YAML: {what}{hint}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise RecipeError(f"{origin}:{line}: not valid YAML: {error.reason} (U+{error.character:04X})") from None

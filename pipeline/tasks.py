@@ -13,103 +13,37 @@
 
 from __future__ import annotations
 
-import json
-from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from models.backbones import Backbone, EncoderDecoder
 from models.classifier import SegmentClassifier, SegmentRegressor, SpanClassifier, TokenClassifier
-from models.ngrams import NgramBag
 from models.objectives import segment_label_sets, segment_labels, segment_spans, segment_values, written_tokens
 from pipeline.backbone import LANGUAGE_MODELS
 from pipeline.config import Finetune
 from pipeline.data.tokens.contexts import ContextEncoder, Windows
 from pipeline.data.tokens.encode import TextEncoder
 from pipeline.data.tokens.ragged import Ragged
-from pipeline.data.tokens.shards import ShardedRows
 from pipeline.data.tokens.tokenizer import load_tokenizer
 from pipeline.data.tokens.vocabulary import Vocabulary
 from pipeline.data.tokens.words import WordEncoder
-from pipeline.ngrams import make_bag
 from pipeline.training.batches import (
     AnswerBatches,
     BatchShape,
     CompletionBatches,
     CorpusBatches,
-    LabelledBatches,
     TaggedBatches,
     TeacherBatches,
 )
 from pipeline.training.batches.sequences import widths_of
 from pipeline.training.steppers import Objective
 from pipeline.training.watch.evaluation import Metric
+from pipeline.tuning.labelled_task import LabelledTask
 from pipeline.tuning.metrics import MACRO_F1, MICRO_F1, R2, SPAN_F1, TOKEN_ACCURACY, tag_f1
-
-
-class LabelledTask(ABC):
-    """A task's rows as they are learned from.
-
-    Args:
-        tokens: Path. The artifact of `preprocess`.
-        name: str. The task.
-        architecture: str. Of the model.
-
-    Attributes:
-        labels: list of str. The classes or tags; of numbers none.
-        splits: dict of str to ShardedRows. Packed rows of train and validation.
-        segments: int. Most texts in a row.
-    """
-
-    writes = False  # whether the whole backbone is learned, and not only what reads
-
-    def __init__(self, tokens: Path, name: str, architecture: str = "encoder") -> None:
-        self.tokens = tokens
-        self.architecture = architecture
-        self.folder = tokens / "tasks" / name
-        self.labels: list[str] = json.loads((self.folder / "labels.json").read_text())
-        self.splits = {split: ShardedRows(self.folder / split) for split in ("train", "validation")}
-        self.segments = max(rows.segments_per_row for rows in self.splits.values())
-
-    def batches(self, split: str, shape: BatchShape, seed: int) -> LabelledBatches | CorpusBatches:
-        """Return the batches of a split."""
-        return LabelledBatches(self.splits[split], self.answers(split), self.segments, shape, seed)
-
-    @property
-    @abstractmethod
-    def metric(self) -> Metric:
-        """What tells the better of two validations."""
-
-    @abstractmethod
-    def answers(self, split: str) -> np.ndarray:
-        """Return what each text of a split is to be answered with, (texts, ...)."""
-
-    @abstractmethod
-    def model(self, encoder: Backbone, config: Finetune) -> keras.Model:
-        """Return the model, not built."""
-
-    @abstractmethod
-    def objective(self, config: Finetune) -> Objective:
-        """Return what is minimised."""
-
-    def bag(self, config: Finetune) -> NgramBag | None:
-        """Return what the linear model beside the Transformer reads; None where there is none."""
-        return make_bag(config.ngrams, load_tokenizer(self.tokens / "tokenizer.json"), self.splits["train"])
-
-    def column(self, split: str, name: str = "label") -> pa.Array:
-        """Return a column of a split's rows."""
-        return pq.read_table(self.folder / f"{split}.parquet", columns=[name])[name].combine_chunks()
-
-    def numbers(self, labels: pa.Array) -> np.ndarray:
-        """Return the number of each label, (n,) int32."""
-        found: np.ndarray = pc.index_in(labels, pa.array(self.labels, pa.string())).to_numpy(zero_copy_only=False)
-        return found.astype(np.int32)
 
 
 class ClassificationTask(LabelledTask):

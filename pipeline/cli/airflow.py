@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, Request, build_opener
 
 import typer
 
+from pipeline.cli.airflow_page import USER, Page
 from pipeline.config import Settings
 from pipeline.errors import TradewindError
 from pipeline.recipes import list_recipes
@@ -26,9 +25,7 @@ from pipeline.recipes import list_recipes
 if TYPE_CHECKING:
     from pipeline.cli.airflow_processes import Processes
 
-CONFLICT = 409
 HOST = "127.0.0.1"
-USER = "admin"
 READY_SECONDS = 300.0
 DAG_SECONDS = 90.0
 TOKEN_SECONDS = 86_400  # of a task; with the default, long trainings were ended half-way (apache/airflow#67939)
@@ -125,6 +122,9 @@ def environment(settings: Settings, home: Path, port: int) -> dict[str, str]:
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "EXECUTION_API__JWT_EXPIRATION_TIME": TOKEN_SECONDS,
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
+        # A process that has ended is noticed this late, and keeps its slot; an answer given before is taken for lost.
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
+        "WORKERS__MAX_FAILED_HEARTBEATS": 60,
     }
     local = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST, "localhost")))
     return {
@@ -194,55 +194,6 @@ def told_to_stop() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class Page:
-    """Airflow's page, asked as its user."""
-
-    def __init__(self, url: str, password: str) -> None:
-        self.url = url
-        self.password = password
-        self.token = ""
-        self._opener = build_opener(ProxyHandler({}))
-
-    def answers(self) -> bool:
-        """Return whether the server answers."""
-        return bool(self.health())
-
-    def healthy(self) -> bool:
-        """Return whether the server answers and all components are at work."""
-        health = self.health()
-        return bool(health) and all(part.get("status") == "healthy" for part in health.values())
-
-    def health(self) -> dict[str, Any]:
-        """Return what the server knows of each component; nothing while it does not answer."""
-        try:
-            return self.get("/api/v2/monitor/health")
-        except OSError:  # what urllib raises, too
-            return {}
-
-    def log_in(self) -> None:
-        """Get a token for the requests to come."""
-        self.token = self.get("/auth/token", {"username": USER, "password": self.password})["access_token"]
-
-    def make_pool(self, name: str, slots: int) -> None:
-        """Make a pool, unless there is one of this name: tasks that name none that exists would wait for ever."""
-        body = {"name": name, "slots": slots, "description": "steps that compute; one slot for each accelerator"}
-        try:
-            self.get("/api/v2/pools", body)
-        except HTTPError as error:
-            if error.code != CONFLICT:
-                raise
-
-    def get(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the answer to a request; one with a body is a POST."""
-        headers = {"Content-Type": "application/json"}
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        data = json.dumps(body).encode() if body else None
-        with self._opener.open(Request(self.url + path, data, headers), timeout=20) as answer:  # noqa: S310 (our own)
-            parsed: dict[str, Any] = json.load(answer)
-        return parsed
 
 
 def start(processes: Processes, page: Page, stop: Stop) -> None:

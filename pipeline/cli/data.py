@@ -62,12 +62,15 @@ def profile(
     from pydantic import ValidationError
 
     from pipeline.config import FilesSource, SqlSource
+    from pipeline.config.wording import refusal
     from pipeline.data.quality.drafting.draft import draft
     from pipeline.data.quality.drafting.recipe_text import describe, slug, to_yaml
 
     if out is not None and out.exists():
         raise SourceError(f"--out: {out} exists already; name another file, or remove it first")
-    its_name = name or slug(_last_part(source), set())
+    its_name = slug(name or _last_part(source), set())
+    if name not in (None, its_name):
+        raise SourceError(f"--name: received {name!r}; expected lower-case letters, digits, - and _: --name {its_name}")
     described: FilesSource | SqlSource
     try:
         if query is not None:
@@ -77,8 +80,8 @@ def profile(
                 path=source, format=file_format, document=document, id=row_id, encoding=encoding, delimiter=delimiter
             )
     except ValidationError as error:
-        told = (f"{'.'.join(map(str, each['loc']))} {each['msg']}".strip() for each in error.errors())
-        raise SourceError(f"{its_name}: {'; '.join(told)}".replace("Value error, ", "")) from None
+        told = "; ".join(refusal(each, SqlSource if query is not None else FilesSource) for each in error.errors())
+        raise SourceError(f"{its_name}: {told}") from None
     with tempfile.TemporaryDirectory() as folder:
         found = draft(its_name, described, text, Path(folder))
     typer.echo(describe(found), err=True)

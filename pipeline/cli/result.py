@@ -74,13 +74,13 @@ def _print_task(name: str, task: TaskOutcome, console: Console) -> None:
     for number, place in enumerate(task.delivered):
         facts.add("" if number else "also at", place)
     if task.example:
-        text, label, confidence = (task.example[key] for key in ("text", "label", "confidence"))
-        pair = task.example.get("text_pair")
+        label, confidence = task.example["label"], task.example["confidence"]
+        text, pair = (" ".join((task.example.get(key) or "").split()) for key in ("text", "text_pair"))
         sure = "" if confidence is None else f"  ({float(confidence):.0%})"
         facts.add("example", f"{' | '.join(filter(None, (text, pair)))} → {label}{sure}")
         if task.version:
-            second = f" --pair {quote(str(pair))}" if pair else ""
-            facts.add("", f"tradewind predict --model {task.model} {quote(str(text))}{second}", style="cyan")
+            second = f" --pair {quote(pair)}" if pair else ""
+            facts.add("", f"tradewind predict --model {task.model} {quote(text)}{second}", style="cyan")
     console.print(facts.table)
 
 

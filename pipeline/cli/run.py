@@ -16,9 +16,9 @@ from pipeline.cli.recipe import Overrides, RecipeFile, RunDate, dates_of_run
 from pipeline.cli.result import print_artifact, print_outcome
 from pipeline.cluster.place import find_place
 from pipeline.config import Recipe, Settings
+from pipeline.config.wording import did_you_mean
 from pipeline.dates import render
 from pipeline.flow import STEPS, Flow
-from pipeline.recipe_keys import did_you_mean
 from pipeline.recipes import load_recipe
 from pipeline.steps import GRAPH
 

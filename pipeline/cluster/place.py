@@ -40,13 +40,13 @@ def find_place(environment: Mapping[str, str]) -> Place | None:
     """Return this process's place; None when it is on its own.
 
     In this order: TRADEWIND_PROCESS_ID, TRADEWIND_NUM_PROCESSES and TRADEWIND_COORDINATOR (in an indexed Job of
-    Kubernetes the first of them may be left out), torchrun's variables, Slurm's.
+    Kubernetes the first of them may be left out; set to nothing is not set), torchrun's variables, Slurm's.
 
     Raises:
         BackendError: a variable is missing or makes no sense.
     """
-    if NUM_PROCESSES in environment:
-        index = environment.get(PROCESS_ID, environment.get("JOB_COMPLETION_INDEX"))
+    if environment.get(NUM_PROCESSES):
+        index = environment.get(PROCESS_ID) or environment.get("JOB_COMPLETION_INDEX")
         return _place(index, environment[NUM_PROCESSES], environment.get(COORDINATOR), "TRADEWIND_*")
     if {"RANK", "WORLD_SIZE"} <= environment.keys():
         address = f"{environment.get('MASTER_ADDR', '')}:{environment.get('MASTER_PORT', DEFAULT_PORT)}"

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt, ValidationError, field_validator, model
 
 from pipeline.config.search import Search, checked_space, spoken_values, with_values
 from pipeline.config.section import Fraction, Section
-from pipeline.config.training import Optimization, Rate
+from pipeline.config.training import Epochs, Optimization, Rate
 
 
 class Lora(Section):
@@ -23,7 +23,7 @@ class Finetune(Optimization):
     """Supervised training of one task from the pretrained backbone."""
 
     initialize: Literal["pretrained", "scratch"] = Field("pretrained", description="scratch ignores the backbone")
-    epochs: PositiveInt = Field(4, description="passes over the task's training rows")
+    epochs: Epochs = Field(4, description="passes over the task's training rows")
     global_batch_size: PositiveInt = Field(16, description="packed rows per optimizer update")
     dropout: Rate = Field(0.1, description="in the backbone and before the answer")
     label_smoothing: Rate = Field(0.0, description="share spread over all classes")

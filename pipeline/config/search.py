@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import math
@@ -14,6 +13,7 @@ from pydantic import BaseModel, Discriminator, Field, PositiveInt, Tag, TypeAdap
 from pydantic.fields import FieldInfo
 
 from pipeline.config.section import Section
+from pipeline.config.wording import describe, did_you_mean, shown
 
 Values = dict[str, Any]
 S = TypeVar("S", bound=Section)
@@ -135,18 +135,20 @@ def _read(key: str, axis: Range | list[Any], section: type[Section], left_out: t
     field = _field(key, section, left_out)
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
 
-    def read(value: Any, what: str) -> Any:
+    def read(value: Any, end: str = "") -> Any:
         try:
             return adapter.validate_python(value)
-        except ValidationError as error:
-            raise ValueError(f"space.{key}: {what} {value!r} is refused: {error.errors()[0]['msg']}") from None
+        except ValidationError:
+            schema = adapter.json_schema()
+            allowed = describe(schema, schema.get("$defs", {}))
+            raise ValueError(f"space.{key}: received {end}{shown(value)}; expected {allowed}") from None
 
     if isinstance(axis, list):
-        values = [read(value, "the value") for value in axis]
+        values = [read(value) for value in axis]
         if len(values) > len({repr(value) for value in values}):
             raise ValueError(f"space.{key}: a value stands twice in {axis}; leave it once")
         return values
-    low, high = read(axis.low, "low"), read(axis.high, "high")
+    low, high = read(axis.low, "low: "), read(axis.high, "high: ")
     if any(isinstance(end, bool) or not isinstance(end, int | float) for end in (low, high)):
         raise ValueError(f"space.{key}: received a range, and the key takes no numbers; list the values: [...]")
     return Range(low=low, high=high, log=axis.log)
@@ -159,9 +161,8 @@ def _field(key: str, section: type[Section], left_out: tuple[str, ...]) -> Field
         return keys[key]
     if key in left_out:
         raise ValueError(f"space.{key}: {key} cannot be searched; remove it from the space")
-    close = difflib.get_close_matches(key, keys, n=1)
-    hint = f', did you mean "{close[0]}"?' if close else ""
-    raise ValueError(f"space: received the unknown key {key!r}{hint}; it may have: {', '.join(sorted(keys))}")
+    allowed = ", ".join(sorted(keys))
+    raise ValueError(f"space: received the unknown key {shown(key)}{did_you_mean(key, keys)}; allowed in it: {allowed}")
 
 
 def _leaves(section: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:

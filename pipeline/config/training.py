@@ -9,6 +9,8 @@ from pydantic import Field, PositiveInt, model_validator
 from pipeline.config.section import Fraction, Section
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+Steps = Annotated[int, Field(ge=1, le=2**31 - 1)]  # backends count updates in 32 bits
 
 
 class Model(Section):
@@ -75,10 +77,10 @@ class Pretrain(Optimization):
     global_batch_size: PositiveInt | None = Field(
         None, description="packed rows per optimizer update; default: by the number of tokens to train on"
     )
-    epochs: PositiveInt | None = Field(
+    epochs: Epochs | None = Field(
         None, description="passes over the corpus; default: as many as the model's size is worth, 4 to 10 at most"
     )
-    steps: PositiveInt | None = Field(None, description="optimizer updates; overrides `epochs`")
+    steps: Steps | None = Field(None, description="optimizer updates; overrides `epochs`")
     mask_fraction: Annotated[float, Field(gt=0, le=0.5)] = Field(
         0.2, description="share of a row that is hidden and predicted; a decoder predicts all"
     )

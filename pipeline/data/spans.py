@@ -41,7 +41,10 @@ def read_spans(cell: str | None) -> list[Span]:
         return []
     texts, starts = _parts(cell)
     if len(texts) != len(starts):
-        raise ValueError(f"{len(starts)} starts for {len(texts)} answers, expected one for each")
+        raise ValueError(
+            f"answer_start has {_counted(len(starts), 'entry', 'entries')} and text {_counted(len(texts), 'answer')}; "
+            "expected one for each"
+        )
     if odd := [start for start in starts if start is not None and type(start) is not int]:
         raise ValueError(f"the start {odd[0]!r} is no whole number")
     pairs = [(text, start) for text, start in zip(texts, starts, strict=True) if text.strip()]
@@ -79,6 +82,10 @@ def located(answers: pa.Array, texts: pa.Array) -> pa.Array:
     """Return typed answers, all of which occur in their texts, with the start of each."""
     rows = zip(answers.to_pylist(), texts.to_pylist(), strict=True)
     return pa.array([[span | {"start": locate(span, text)} for span in spans] for spans, text in rows], SPANS)
+
+
+def _counted(number: int, one: str, several: str = "") -> str:
+    return f"{number or 'no'} {one if number == 1 else several or one + 's'}"
 
 
 def _parts(cell: str) -> tuple[list[str], list[Any]]:

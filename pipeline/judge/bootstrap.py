@@ -4,6 +4,11 @@ Headline metrics are functions of sums over rows (`Kind.statistics`), so a resam
 is drawn and those rows, not a new set of rows; areas under curves are ranked anew on each (`pipeline.judge.ranking`).
 Rows that share a group (say, sibling descriptions under one code) are not independent; they are drawn together, which
 gives the wider, honest interval.
+
+Intervals are percentiles of the resamples, but for the calibration error: a distance that chance adds to, it is larger
+on fewer rows (Kumar, 2019, arXiv 1909.10155), and larger yet on resamples of them, so that percentiles lie above what
+they should hold. Its interval is the basic one (Davison and Hinkley, 1997, section 5.2.1), which mirrors the resamples
+at the value and so takes that bias back. It may lie below the value, which has the bias.
 """
 
 from __future__ import annotations
@@ -20,13 +25,14 @@ from scipy.sparse import csr_matrix
 from scipy.stats import binomtest
 
 from pipeline.judge.kinds import KINDS, Predictions
-from pipeline.judge.kinds.kind import Floats
 from pipeline.judge.names import HEADLINES
 from pipeline.judge.ranking import RANKED, Ranking
+from pipeline.measures.averages import Floats
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 DRAWN_AT_ONCE = 4_000_000
+BIASED = ("calibration_error",)  # never below 0, and larger on resamples than on the rows themselves
 
 
 @dataclass(frozen=True)
@@ -46,13 +52,14 @@ class Resampled:
     units: int
 
     def interval(self, model: str, metric: str) -> list[float] | None:
-        """Return the percentile interval of a model's metric; None where it is undefined."""
-        return percentiles(self.draws[model][metric])
+        """Return the interval of a model's metric; None where it is undefined."""
+        found = _around(self.values[model][metric], self.draws[model][metric], metric)
+        return [max(end, 0.0) for end in found] if found and metric in BIASED else found
 
     def difference(self, model: str, other: str, metric: str) -> tuple[float, list[float] | None]:
         """Return `model` minus `other` in a metric, and the paired interval of that difference."""
         value = self.values[model][metric] - self.values[other][metric]
-        return value, percentiles(self.draws[model][metric] - self.draws[other][metric])
+        return value, _around(value, self.draws[model][metric] - self.draws[other][metric], metric)
 
     def table(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Return model -> metric -> {value, interval}, null where it is undefined."""
@@ -117,6 +124,15 @@ def draw(random: np.random.Generator, units: int, resamples: int) -> NDArray[np.
     """Return (resamples, units) how often each unit is drawn when as many are drawn as there are."""
     drawn = random.integers(0, units, (resamples, units)) + units * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)
+
+
+def _around(value: float, draws: NDArray[np.float64], metric: str) -> list[float] | None:
+    """Return the interval of a metric, or of a difference in it, with this value on the rows themselves."""
+    found = percentiles(draws)
+    if found is None or metric not in BIASED:
+        return found
+    low, high = found
+    return [2 * value - high, 2 * value - low]
 
 
 def percentiles(draws: NDArray[np.float64]) -> list[float] | None:

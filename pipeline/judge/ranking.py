@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from pipeline.judge.kinds.kind import Floats, Predictions, ratio
+from pipeline.judge.kinds.kind import Predictions
 from pipeline.judge.kinds.multi_label import membership
+from pipeline.measures.averages import Floats, ratio
 
 # Products of a row, a label and a resample: seconds. More resamples than that allows are not ranked.
 MOST_PRODUCTS = 500_000_000

@@ -91,7 +91,8 @@ def with_slices(kind: str, rows: pd.DataFrame, train: pd.DataFrame, config: Eval
 
 def _values(column: pd.Series[Any]) -> list[str]:
     """Return each row's value as text; values beyond the most frequent ones are one slice."""
-    texts = [str(value) if isinstance(value, list) or not pd.isna(value) else "(none)" for value in column]
+    texts = [str(value) if isinstance(value, list) or not pd.isna(value) else "" for value in column]
+    texts = [text if text.strip() else "(none)" for text in texts]
     frequent = {value for value, _ in Counter(texts).most_common(VALUES)}
     return [value if value in frequent else OTHER for value in texts]
 

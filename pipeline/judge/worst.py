@@ -53,7 +53,7 @@ def _row(predictions: Predictions, place: int) -> dict[str, Any]:
     if predictions.kind == "question_answering":
         truth = next((span["start"] for span in row["label"]), 0)
         text, pair = str(pair), around(text, row["start"] if row["predicted"] else truth)
-    whole = f"{text} | {pair}" if isinstance(pair, str) else text
+    whole = f"{text} | {pair}" if isinstance(pair, str) and pair.strip() else text
     return {
         "row_id": str(row["row_id"]),
         "text": whole if len(whole) <= TEXT else whole[:TEXT] + " …",

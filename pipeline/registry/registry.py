@@ -7,7 +7,6 @@ leaves the champion serving; a second try finds the version by its publish refer
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import PublishError
 from pipeline.integrity import NO_KEYS, Keys
 from pipeline.registry.client import Mlflow
+from pipeline.registry.downloads import local_folder
 from pipeline.registry.files import add_signature, check_files, find_bundle, seal, write_model
 from pipeline.registry.moves import CANDIDATE, CHAMPION, WITHDRAWN, Move, move_champion, moves_of
 from pipeline.registry.reader import ClientReader, Reader, Record, SqliteReader, sqlite_path
@@ -243,35 +243,18 @@ class Registry:
 
     def _version(self, model: str, record: Record) -> Version:
         against = record.tags.get(JUDGED_AGAINST, NOBODY)
+        with self.errors(f"download {model!r} version {record.version}"):
+            folder = local_folder(self.uri, self.artifact_root, model, record)
         return Version(
             name=model,
             version=record.version,
             fingerprint=record.tags.get(FINGERPRINT, ""),
             judged_against=None if against == NOBODY else against,
-            bundle=find_bundle(self._local(model, record), f"{model!r} version {record.version}"),
+            bundle=find_bundle(folder, f"{model!r} version {record.version}"),
             tags={name.removeprefix(PREFIX): value for name, value in record.tags.items()},
             aliases=record.aliases,
             keys=self.keys,
         )
-
-    def _local(self, model: str, record: Record) -> Path:
-        """Return the folder with the version's files, downloaded once when they are elsewhere."""
-        if sqlite_path(self.uri) and "://" not in record.location:
-            return Path(record.location)
-        # Another registry has a version 1 of this name too.
-        origin = hashlib.sha256(f"{self.uri} {record.location}".encode()).hexdigest()[:12]
-        folder = self.artifact_root / "downloads" / model / f"{record.version}-{origin}"
-        if not folder.exists():
-            import mlflow.artifacts
-
-            with self.errors(f"download {model!r} version {record.version}"):
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                with TemporaryDirectory(dir=folder.parent) as partial:
-                    fetched = mlflow.artifacts.download_artifacts(
-                        artifact_uri=record.location, dst_path=partial, tracking_uri=self.uri
-                    )
-                    Path(fetched).replace(folder)
-        return folder
 
     @property
     def _reader(self) -> Reader:

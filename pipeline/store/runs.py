@@ -21,7 +21,8 @@ class Runs:
     """Run records, safe for many processes: every change happens under the run's lock and replaces the whole file.
 
     A record is {run_id, recipe, recipe_name, created, trigger, dates, nodes, outcome}; `nodes` maps a node (`pretrain`,
-    `finetune.chapter`) to {reference, hit, seconds, status, error?}. An `outcome` is running, succeeded or failed.
+    `finetune.chapter`) to {reference, hit, seconds, status} or, when it failed, {status, error, partial?}: where it was
+    at work, below `partial/`. An `outcome` is running, succeeded or failed.
     """
 
     def __init__(self, root: Path) -> None:

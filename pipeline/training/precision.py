@@ -29,7 +29,8 @@ def finish(model: keras.Model) -> None:
     for layer in _dense_layers(model):
         if layer.quantization_mode == "float8":
             for name in [name for name, value in vars(layer).items() if replaces_variable(value)]:
-                delattr(layer, name)
+                layer._untrack_variable(getattr(layer, name))
+                object.__delattr__(layer, name)  # as in models/lora.py: Keras's own collects all garbage each time
             layer.dtype_policy = keras.dtype_policies.get("mixed_bfloat16")
             layer._is_quantized = False
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.judge.kinds.classification import averages
-from pipeline.judge.kinds.kind import ratio
+from pipeline.measures.averages import averages, ratio
 from pipeline.training.watch.evaluation import Metric
 
 OUTSIDE = "O"

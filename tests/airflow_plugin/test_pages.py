@@ -155,6 +155,21 @@ def test_the_buttons_of_a_step_lead_to_its_data_and_to_its_curves(ask, workspace
     assert ask("GET", f"{at}/mlflow/validate", "viewer")[0] == 404
 
 
+def test_the_data_pages_of_a_run_that_its_data_stopped_are_shown(ask, workspace):
+    run = "scheduled__2026-01-03T00:00:00+00:00"
+    at, runs = f"/runs/{RECIPE}/{run}", Store(workspace).runs
+    runs.create(f"{RECIPE}-{run}", {}, recipe_name=RECIPE, trigger="airflow")
+    left = workspace / "partial" / "validate" / "456"
+    (left / "data_docs").mkdir(parents=True)
+    (left / "data_docs" / "index.html").write_text("what is wrong")
+    (left / "quarantine.jsonl").write_text("a row")
+    runs.record(f"{RECIPE}-{run}", "validate", {"status": "failed", "error": "bad rows", "partial": "validate/456"})
+    status, headers, _ = ask("GET", f"{at}/data", "viewer")
+    assert status == 307
+    assert ask("GET", f"{at}/{headers['location']}", "viewer")[::2] == [200, "what is wrong"]
+    assert ask("GET", f"{at}/files/partial/validate/456/quarantine.jsonl", "viewer")[0] == 404
+
+
 def test_who_may_write_rolls_back_in_their_own_name(ask, workspace):
     from pipeline.config import Settings
     from pipeline.registry import Registry

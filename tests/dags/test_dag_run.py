@@ -130,6 +130,8 @@ def test_bad_data_stops_the_run_without_retries_and_still_gives_a_report(run_dag
     record = Store(tmp_path / "workspace").runs.load(f"tiny-{ended['run']}")
     assert record["outcome"] == "failed"
     assert record["nodes"]["validate"]["status"] == "failed"
+    left = tmp_path / "workspace" / "partial" / record["nodes"]["validate"]["partial"]
+    assert (left / "data_docs" / "index.html").is_file()
     assert (tmp_path / "workspace" / "reports" / f"tiny-{ended['run']}" / "index.html").is_file()
 
 

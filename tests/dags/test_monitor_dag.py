@@ -85,6 +85,6 @@ def test_drift_fails_the_alert_and_starts_one_run_for_the_champion(airflow_envir
     write(log, [(text, "sun") for text, _ in texts(400, 3)], model="tiny-kind")
     found, output = run(2)
     assert [(state, states["model.alert"]) for state, states, _ in found] == [("failed", "failed")] * 2
-    assert "tiny-kind version 1 is asked other texts than it knows: answer shift" in output
+    assert "tiny-kind version 1 is asked other texts than it knows:\\nanswer shift" in output
     assert [states["model.retrain"] for _, states, _ in found] == ["success", "skipped"]
     assert [runs for _, _, runs in found] == [{"drift-kind-1": {"tasks": ["kind"]}}] * 2, "once for the same drift"

@@ -52,7 +52,7 @@ def test_everybody_who_is_told_hears_of_a_late_run(tiny_recipe, load_dags):
     alerts = load_dags(tiny_recipe.parent)["tiny"].deadline
     assert [alert.interval for alert in alerts] == [timedelta(minutes=90)] * 2
     assert [alert.callback.kwargs["connection"] for alert in alerts] == ["team", "boss"]
-    assert alerts[0].callback.path == "recipe_notify.Notifier"
+    assert alerts[0].callback.path == "recipe_notify.Lateness"
 
 
 def test_a_deadline_that_nobody_hears_of_is_refused(tiny_recipe):

@@ -74,9 +74,10 @@ def test_a_late_run_is_told_as_airflow_runs_the_callback_of_a_deadline(server, c
 
     connect("team")
     (alert,) = deadlines(load_recipe(tiny_recipe, ["airflow.notify.to=[team]", "airflow.deadline_minutes=90"]))
-    given = alert.callback.kwargs | {"context": {"dag_run": {"dag_run_id": "run-7"}, "deadline": {}}}
-    assert execute_callback(alert.callback.path, given, "", None, structlog.get_logger()) == (True, None)
-    (message,) = server.got
+    for state, run in (("failed", "run-6"), ("success", "run-5"), ("running", "run-7")):
+        given = alert.callback.kwargs | {"context": {"dag_run": {"dag_run_id": run, "state": state}, "deadline": {}}}
+        assert execute_callback(alert.callback.path, given, "", None, structlog.get_logger()) == (True, None)
+    (message,) = server.got  # Airflow keeps the deadline of a run that has failed
     assert message["title"] == "tiny: a run is still going after 90 minutes"
     assert message["message"] == "run-7"
 

@@ -66,7 +66,7 @@ class LocalAirflow:
             state.update(self.ask(f"/api/v2/dags/tiny/dagRuns/{run}"))
             return state["state"] in ("success", "failed")
 
-        wait_for(ended, RUN_SECONDS)
+        wait_for(ended, RUN_SECONDS, told=lambda: {name: task["state"] for name, task in self.tasks(run).items()})
         return state["state"]
 
     def tasks(self, run: str) -> dict[str, dict]:
@@ -75,6 +75,12 @@ class LocalAirflow:
 
     def log(self, run: str, task: str, attempt: int = 1) -> str:
         return json.dumps(self.ask(f"/api/v2/dags/tiny/dagRuns/{run}/taskInstances/{task}/logs/{attempt}"))
+
+    def has_heard_of_the_end(self, run: str, task: str, attempt: int) -> bool:
+        """Whether the scheduler has been told that a process of this attempt has ended."""
+        key = f"task_id='{task}', run_id='{run}', try_number={attempt},"
+        log = (self.home / "logs/components/scheduler.log").read_text()
+        return any("Received executor event" in line and key in line for line in log.splitlines())
 
     def answer(self, run: str, choice: str, given: dict) -> None:
         path = f"/api/v2/dags/tiny/dagRuns/{run}/taskInstances/model.approve/0/hitlDetails"
@@ -91,10 +97,13 @@ class LocalAirflow:
             self.process.wait(STOP_SECONDS)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float, interval: float = 1) -> None:
+def wait_for(
+    condition: Callable[[], Any], seconds: float, interval: float = 1, told: Callable[[], Any] | None = None
+) -> None:
+    """Wait until the condition holds; where it does not in time, fail with what is `told` of the state."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
+        assert time.monotonic() < end, f"not within {seconds} s" + (f": {told()}" if told else "")
         time.sleep(interval)
 
 

@@ -1,7 +1,6 @@
 """`tradewind airflow` as a person meets it: started, asked over HTTP and in a browser, and ended without a trace."""
 
 import subprocess
-import time
 from urllib.error import HTTPError
 
 import psutil
@@ -17,8 +16,6 @@ from pipeline.registry import Registry
 from pipeline.store import Store
 
 pytestmark = pytest.mark.slow
-
-SCHEDULER_SECONDS = 5
 
 
 @pytest.fixture
@@ -135,12 +132,11 @@ def awaiting(airflow: LocalAirflow, run: str, tries: int = 1) -> None:
     def asked() -> bool:
         task = airflow.tasks(run)["model.approve"]
         assert task["state"] not in ("failed", "skipped", "upstream_failed"), airflow.log(run, "model.approve")
-        return task["state"] == "awaiting_input" and task["try_number"] >= tries
+        # An answer that comes before the scheduler knows of the asking process's end is taken for lost by Airflow.
+        waits = task["state"] == "awaiting_input" and task["try_number"] >= tries
+        return waits and airflow.has_heard_of_the_end(run, "model.approve", task["try_number"])
 
-    wait_for(asked, 600)
-    # The scheduler hears from the executor a moment later that the asking process has ended. A task that was answered
-    # before, and is queued again by then, it takes for one that was lost, and retries it.
-    time.sleep(SCHEDULER_SECONDS)
+    wait_for(asked, 600, told=lambda: airflow.tasks(run)["model.approve"])
 
 
 def approve(airflow: LocalAirflow, person: AirflowPage | None, run: str, why: str) -> None:

@@ -105,7 +105,7 @@ def test_reads_values_and_fills_in_defaults(sound):
         pytest.param(
             "tasks:",
             "pretrain: {epochs: 2.5}\ntasks:",
-            "r.yaml:7: pretrain.epochs: received 2.5; expected a whole number, above 0",
+            "r.yaml:7: pretrain.epochs: received 2.5; expected a whole number, at least 1 and at",
             id="fraction for a whole number",
         ),
         pytest.param(
@@ -223,7 +223,9 @@ def test_lists_every_problem_of_a_recipe_at_once(refused):
         ("# nothing\n", "r.yaml:1: received an empty file"),
         ("- a\n- b\n", "r.yaml:1: received a list of 2, expected a mapping"),
         ("name: [demo\nseed: 1\n", "r.yaml:2: not valid YAML: "),
-        ("name: demo\n\tseed: 1\n", "r.yaml:2: not valid YAML: "),
+        ("name: demo\n\tseed: 1\n", "; indent with blanks: YAML takes no tabs"),
+        ("name: demo: two\n", "r.yaml:1: not valid YAML: mapping values are not allowed here; put text that holds"),
+        ("a:\n    b: 1\n  c: 2\n", "; keys of one mapping, and the dashes of one list, begin in the same column"),
         (
             "name: demo\nseed: !!python/name:os.system x\n",
             "r.yaml:2: not valid YAML: could not determine a constructor",
@@ -314,7 +316,7 @@ def test_later_override_wins_and_the_given_values_stay_as_they_were():
         ("pretrain.steps=[", "override pretrain.steps=[:1: not valid YAML"),
         (
             "pretrain.steps=many",
-            '(overridden): pretrain.steps: received "many"; expected a whole number, above 0 or nul',
+            '(overridden): pretrain.steps: received "many"; expected a whole number, at least 1 and at',
         ),
     ],
 )

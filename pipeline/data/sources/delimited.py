@@ -157,10 +157,10 @@ class _Reader:
             raise SourceError(f"{self.address}:1: the first line is no header; expected the column names")
         self.lines.go_on(self.rows.line_num + 1)
         if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), None)):
-            fix = "format: tsv" if other == "\t" else f"delimiter: '{other}'"
+            key, value = ("format", "tsv") if other == "\t" else ("delimiter", f"'{other}'")
             raise SourceError(
                 f"{self.address}:1: the header is one column, {names[0]!r}; if {other!r} stands between columns, set "
-                f"{fix} in data.sources.SOURCE"
+                f"{key}: {value} in data.sources.SOURCE, or give `tradewind data profile` --{key} {value}"
             )
         return _sound_header(f"{self.address}:1", names)
 

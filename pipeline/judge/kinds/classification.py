@@ -21,7 +21,8 @@ from sklearn.metrics import (
 )
 
 from pipeline.judge.calibration import BINS, bin_of, reliability
-from pipeline.judge.kinds.kind import Answers, Floats, Predictions, by_class, defined, ratio, require_finite
+from pipeline.judge.kinds.kind import Answers, Predictions, by_class, defined, require_finite
+from pipeline.measures.averages import Floats, averages, ratio
 
 COLUMNS = {
     "label": pa.string(),
@@ -140,26 +141,6 @@ def scores(sums: Floats, labels: Sequence[str]) -> dict[str, Floats]:
         **averages(hits, support, answers),
         "log_loss": ratio(loss, rows),
         "calibration_error": ratio(np.abs(right - confidence).sum(axis=-1), rows),
-    }
-
-
-def averages(hits: Floats, support: Floats, answers: Floats) -> dict[str, Floats]:
-    """Return the macro averages over the labels that occur, and the F1 weighted by support.
-
-    Args:
-        hits: (..., labels) rows of a label that are answered with it.
-        support: (..., labels) rows of a label.
-        answers: (..., labels) rows answered with a label.
-
-    """
-    present = support > 0
-    classes = present.sum(axis=-1)  # (...)
-    precision, recall, f1 = ratio(hits, answers), ratio(hits, support), ratio(2 * hits, support + answers)
-    return {
-        "macro_precision": ratio((precision * present).sum(axis=-1), classes),
-        "macro_recall": ratio((recall * present).sum(axis=-1), classes),
-        "macro_f1": ratio((f1 * present).sum(axis=-1), classes),
-        "weighted_f1": ratio((f1 * support).sum(axis=-1), support.sum(axis=-1)),
     }
 
 

@@ -16,7 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from pipeline.judge.kinds.kind import Answers, Floats, Predictions, defined, ratio, require_finite
+from pipeline.judge.kinds.kind import Answers, Predictions, defined, require_finite
+from pipeline.measures.averages import Floats, ratio
 
 COLUMNS = {
     "label": pa.string(),

@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-Floats = NDArray[np.float64]
+from pipeline.measures.averages import Floats
+
 Answers = Any  # what `Kind` says of its kind: an array of floats, or of tagging a list of them
 
 
@@ -111,13 +112,6 @@ def defined(values: Mapping[str, float], reasons: Mapping[str, str]) -> dict[str
         **{name: None if name in broken else float(value) for name, value in values.items()},
         "undefined": {name: reasons.get(name, general) for name in broken},
     }
-
-
-def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """Return part / whole, 0 where whole is 0."""
-    quotient = np.zeros(np.broadcast_shapes(np.shape(part), np.shape(whole)), dtype=np.float64)
-    np.divide(part, whole, out=quotient, where=np.asarray(whole) > 0)
-    return quotient
 
 
 def require_finite(answers: NDArray[Any], rows: int, what: str) -> None:

@@ -13,14 +13,15 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
-    precision_recall_curve,
     precision_recall_fscore_support,
     roc_auc_score,
 )
 
 from pipeline.judge.calibration import BINS, bin_of, reliability
-from pipeline.judge.kinds.classification import LEAST, averages
-from pipeline.judge.kinds.kind import Answers, Floats, Predictions, by_class, defined, ratio, require_finite
+from pipeline.judge.kinds.classification import LEAST
+from pipeline.judge.kinds.kind import Answers, Predictions, by_class, defined, require_finite
+from pipeline.measures.averages import Floats, averages, ratio
+from pipeline.measures.thresholds import HALF, choose_thresholds
 
 COLUMNS = {
     "label": pa.list_(pa.string()),
@@ -28,48 +29,12 @@ COLUMNS = {
     "confidence": pa.float32(),
     "probabilities": pa.list_(pa.float32()),
 }
-HALF = 0.5
 
 
 def tune(truth: Sequence[Iterable[str]], known: tuple[str, ...], answers: Answers) -> dict[str, float]:
     """Return label -> threshold, from the validation rows."""
     thresholds = choose_thresholds(membership(truth, known), answers)
     return {label: float(threshold) for label, threshold in zip(known, thresholds, strict=True)}
-
-
-def choose_thresholds(truth: NDArray[np.bool_], probabilities: NDArray[np.floating[Any]]) -> Floats:
-    """Return (labels,) the threshold of each label with the best F1; 0.5 for a label that no row carries.
-
-    A threshold lies midway between the two neighbouring probabilities; of equally good ones, the nearest to 0.5 is
-    taken.
-
-    Args:
-        truth: (rows, labels) whether the row carries the label.
-        probabilities: (rows, labels) of the validation rows: never of the test rows, which would flatter the model.
-
-    Raises:
-        ValueError: the shapes differ.
-
-    """
-    if np.shape(truth) != np.shape(probabilities):
-        raise ValueError(
-            f"received truth of shape {np.shape(truth)} and probabilities of shape {np.shape(probabilities)}; expected "
-            "the same (rows, labels): give both the columns of the model's labels"
-        )
-    return np.array([_threshold(truth[:, label], probabilities[:, label]) for label in range(truth.shape[1])])
-
-
-def _threshold(truth: NDArray[np.bool_], probabilities: NDArray[np.floating[Any]]) -> float:
-    if not truth.any():
-        return HALF
-    precision, recall, levels = precision_recall_curve(truth, np.asarray(probabilities, np.float64))
-    f1 = ratio(2 * precision * recall, precision + recall)[: len(levels)]
-    below = np.concatenate([[0.0], levels[:-1]])
-    midway = (below + levels) / 2
-    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
-    if any(below[i] < HALF <= levels[i] for i in best):
-        return HALF
-    return float(midway[best[np.abs(midway[best] - HALF).argmin()]])
 
 
 def membership(rows: Iterable[Iterable[str]], labels: Sequence[str]) -> NDArray[np.bool_]:

@@ -19,7 +19,8 @@ from scipy.sparse import csr_matrix
 
 from pipeline.data.spans import SPANS
 from pipeline.extract import best_answer
-from pipeline.judge.kinds.kind import Answers, Floats, Predictions, defined, ratio, require_finite
+from pipeline.judge.kinds.kind import Answers, Predictions, defined, require_finite
+from pipeline.measures.averages import Floats, ratio
 
 COLUMNS = {
     "label": SPANS,

@@ -12,7 +12,8 @@ from scipy.sparse import csr_matrix
 from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from pipeline.judge.kinds.kind import Answers, Floats, Predictions, defined, ratio, require_finite
+from pipeline.judge.kinds.kind import Answers, Predictions, defined, require_finite
+from pipeline.measures.averages import Floats, ratio
 
 COLUMNS = {"label": pa.float64(), "predicted": pa.float64(), "confidence": pa.float32()}
 # Below this share of the mean square, a variance is what float sums leave of none.

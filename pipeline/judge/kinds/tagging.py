@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from pipeline.errors import TradewindError
-from pipeline.judge.kinds.classification import averages
-from pipeline.judge.kinds.kind import Answers, Floats, Predictions, by_class, ratio, require_finite
-from pipeline.judge.kinds.spans import are_spans, spans_of, types_of
+from pipeline.judge.kinds.kind import Answers, Predictions, by_class, require_finite
+from pipeline.measures.averages import Floats, averages, ratio
+from pipeline.measures.tag_spans import are_spans, spans_of, types_of
 
 COLUMNS = {
     "words": pa.list_(pa.string()),

@@ -46,3 +46,15 @@ def test_a_file_called_after_a_split_is_named_after_its_folder(tmp_path, capsys)
     notes(folder).rename(folder / "train.csv")
     assert execute(["data", "profile", str(folder / "train.csv")]) == 0
     assert "\nname: weather\n" in capsys.readouterr().out
+
+
+def test_profile_refuses_options_in_the_words_of_a_recipe(tmp_path, capsys):
+    path = str(notes(tmp_path))
+    assert execute(["data", "profile", path, "--delimiter", ";;"]) == 1
+    assert 'delimiter: received ";;"; expected text (of csv' in capsys.readouterr().err
+    assert execute(["data", "profile", path, "--encoding", "foo"]) == 1
+    assert "encoding is 'foo'; expected a codec" in capsys.readouterr().err
+    assert execute(["data", "profile", path, "--name", "My notes"]) == 1
+    assert "--name: received 'My notes'; expected lower-case letters, digits, - and _: --name my-notes" in (
+        capsys.readouterr().err
+    )

@@ -36,6 +36,12 @@ def test_our_own_variables_come_first() -> None:
 def test_an_indexed_job_of_kubernetes_says_its_number_only() -> None:
     job = {name: value for name, value in TRADEWIND.items() if name != "TRADEWIND_PROCESS_ID"}
     assert find_place(job | {"JOB_COMPLETION_INDEX": "2"}) == Place(2, 4, "10.0.0.1:5000")
+    assert find_place(TRADEWIND | {"TRADEWIND_PROCESS_ID": "", "JOB_COMPLETION_INDEX": "2"}).process_id == 2
+
+
+def test_our_own_variables_set_to_nothing_are_not_set() -> None:
+    assert find_place(dict.fromkeys(TRADEWIND, "")) is None
+    assert find_place(dict.fromkeys(TRADEWIND, "") | TORCHRUN) == Place(3, 8, "node1:1234")
 
 
 @pytest.mark.parametrize(

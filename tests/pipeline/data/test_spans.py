@@ -56,12 +56,14 @@ def test_starts_are_those_of_the_cleaned_text() -> None:
 
 
 def test_what_cannot_be_learned_is_told() -> None:
-    cells = pa.array(["sea", "Sea", '{"text": ["sea"], "answer_start": [1, 2]}', None, "sea", '["sea", "lake"]'])
-    texts, questions = pa.array(["the sea"] * 6), pa.array(["what", "what", "what", "what", " ", "what"])
+    spans = ['{"text": ["sea"], "answer_start": [1, 2]}', '{"text": ["sea", "the"], "answer_start": []}']
+    cells = pa.array(["sea", "Sea", spans[0], None, "sea", '["sea", "lake"]', spans[1]])
+    texts, questions = pa.array(["the sea"] * 7), pa.array(["what", "what", "what", "what", " ", "what", "what"])
     told = faults(TASK, cells, texts, questions).to_pylist()
     assert told[0] is told[3] is None
     assert "answer not in the text: 'Sea' does not occur" in told[1]
-    assert "2 starts for 1 answers, expected one for each" in told[2]
+    assert "answer_start has 2 entries and text 1 answer; expected one for each" in told[2]
+    assert "answer_start has no entries and text 2 answers; expected one for each" in told[6]
     assert told[4] == "no question: the second text is empty"
     assert "'lake'" in told[5]
     assert absent([Span(text="x" * 100, start=None)], "y").count("x") < 100

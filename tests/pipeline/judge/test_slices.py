@@ -12,10 +12,13 @@ TRAIN = pd.DataFrame({"label": ["a"] * 30 + ["b"] * 5})
 
 
 def test_rows_are_sliced_by_length_rare_labels_and_named_columns() -> None:
-    rows = rows_of(["a", "b", "new"], language=["en", None, "de"], unused=[1, 2, 3])
+    rows = rows_of(["a", "b", "new"], language=["en", None, "de"], channel=["", "mail", " "], unused=[1, 2, 3])
     rows["text"] = ["one two", "one two three", "one"]
-    sliced = with_slices("classification", rows, TRAIN, Evaluate(slices=["language"], lengths=[2], rare_rows=10))
+    sliced = with_slices(
+        "classification", rows, TRAIN, Evaluate(slices=["language", "channel"], lengths=[2], rare_rows=10)
+    )
     assert sliced["slice.language"].tolist() == ["en", "(none)", "de"]
+    assert sliced["slice.channel"].tolist() == ["(none)", "mail", "(none)"]
     assert sliced["slice.length"].tolist() == ["1 to 2 words", "over 2 words", "1 to 2 words"]
     assert [name.split()[0] for name in sliced["slice.labels"]] == ["common", "rare", "rare"]
     assert "unused" not in sliced

@@ -233,6 +233,12 @@ def test_the_frame_is_left_out_of_our_own_closure() -> None:
     assert not any(name.startswith("pipeline.config") for name in modules)
 
 
+@pytest.mark.parametrize("step", ["preprocess", "pretrain", "finetune", "trial", "scratch", "search"])
+def test_what_trains_is_not_made_of_what_judges(step: str) -> None:
+    reached = [name for name in source_modules(f"pipeline.{step}") if name.startswith("pipeline.judge")]
+    assert reached == [], "an edit of these would train anew"
+
+
 def test_nan_in_a_recipe_value_is_refused(factors: Factors) -> None:
     with pytest.raises(ValueError, match="JSON"):
         replace(factors, recipe={"seed": float("nan")}).fingerprint()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline.config import FilesSource, SqlSource
 from pipeline.data.quality.checks import NUMBERS, TYPES
+from pipeline.data.quality.drafting.label_sets import label_set
 from pipeline.data.quality.figures.profile import Chunk, Profile
 from pipeline.data.quality.figures.spool import Spool, group_starts, hash_strings
 from pipeline.data.quality.figures.texts import languages
@@ -102,7 +104,13 @@ class Column:
             asked["required"] = True
         if self.kind in NUMBERS:
             asked |= {"min": _plain(math.floor(self.low)), "max": _plain(math.ceil(self.high))}
-        elif self.kind == "text" and not self.many and not self.tags_words() and self._repeats(FEW_VALUES):
+        elif (
+            self.kind == "text"
+            and not self.many
+            and not self.tags_words()
+            and not self.label_set
+            and self._repeats(FEW_VALUES)
+        ):
             asked["values"] = sorted(self.values)
         if self.present == rows > ROWS_PER_LABEL and self.kind in ("text", "integer") and self.distinct() == rows:
             asked["unique"] = True
@@ -110,12 +118,26 @@ class Column:
 
     def could_be_label(self, rows: int) -> bool:
         """Return whether the values could be the answers of a task; rows without one would be quarantined."""
-        few = not self.tags_words() and not self.many and len(self.values) > 1 and self._repeats(MOST_LABELS)
+        few = self._one_each() and not self.many and len(self.values) > 1 and self._repeats(MOST_LABELS)
         return few and self.present >= rows * MOST_PRESENT and self.kind not in ("date", "number")
+
+    @cached_property
+    def label_set(self) -> tuple[str, list[str]] | None:
+        """What stands between the labels of a cell, and the labels, where cells hold several."""
+        if not self.values or self.many or self.tags_words() or self._holds_objects() or self.kind != "text":
+            return None
+        return label_set(self.name, self.values, MOST_LABELS)
 
     def tags_words(self) -> bool:
         """Return whether every value has a tag for each word of its text."""
         return self.longest > 1 and self.tags is not None and len(self.tags) > 1
+
+    def _one_each(self) -> bool:
+        """Return whether a value is one thing, rather than tags, a set of labels, or an object with keys of its own."""
+        return not self.tags_words() and self.label_set is None and not self._holds_objects()
+
+    def _holds_objects(self) -> bool:
+        return any(value.startswith("{") for value in self.values)
 
     def _repeats(self, most: int) -> bool:
         return 0 < len(self.values) <= min(most, self.present / ROWS_PER_LABEL)
@@ -135,6 +157,7 @@ class Draft:
         columns: dict of str to (type, distinct values, blank values).
         source, checks: dict. Values of data.sources.NAME and data.checks.
         labels: dict of str to list of str. Columns that could be labels, likeliest first, with their values.
+        sets: dict of str to (str, list of str). Columns of several labels a cell: what is between them, and they.
         tags: dict of str to list of str. Columns with a tag for each word of the text, with their tags.
     """
 
@@ -148,6 +171,7 @@ class Draft:
     source: dict[str, Any]
     checks: dict[str, Any]
     labels: dict[str, list[str]]
+    sets: dict[str, tuple[str, list[str]]]
     tags: dict[str, list[str]]
 
 
@@ -195,9 +219,15 @@ def draft(name: str, source: FilesSource | SqlSource, text: str | None, folder: 
         },
         source={"kind": source.kind} | source.model_dump(exclude_defaults=True, mode="json"),
         checks=_checks(name, profile, columns.values()),
-        labels={column.name: sorted(column.values) for column in likely},
+        labels={column.name: sorted(column.values, key=_in_order(column)) for column in likely},
+        sets={column.name: column.label_set for column in columns.values() if column.label_set is not None},
         tags={column.name: sorted(column.tags or ()) for column in columns.values() if column.tags_words()},
     )
+
+
+def _in_order(column: Column) -> Callable[[str], Any]:
+    """Return what sorts the values of a column: 10 comes after 9."""
+    return float if column.kind == "integer" else str
 
 
 def _guess(name: str, source: FilesSource | SqlSource) -> str:

@@ -35,6 +35,9 @@ def describe(draft: Draft) -> str:
         lines.append(f"column {name}: {kind}, {distinct:,} distinct values{blanks}")
     if draft.tags:
         lines.append(f"columns that tag each word: {', '.join(draft.tags)}")
+    if draft.sets:
+        named = (f"{name} (with {separator!r} between them)" for name, (separator, _) in draft.sets.items())
+        lines.append(f"columns that could be sets of labels: {', '.join(named)}")
     found = ", ".join(draft.labels) or "none (few values, each in several rows, would make one)"
     return "\n".join([*lines, f"columns that could be labels: {found}"])
 
@@ -52,7 +55,7 @@ def to_yaml(name: str, draft: Draft) -> str:
         "  checks:",
         *_block(draft.checks, 4),
     ]
-    if not draft.labels and not draft.tags:
+    if not draft.labels and not draft.sets and not draft.tags:
         lines += [
             "# No column could be a label (few values, each in several rows). Add one, and a task on it:",
             "# tasks:",
@@ -61,21 +64,28 @@ def to_yaml(name: str, draft: Draft) -> str:
         return "\n".join(lines) + "\n"
     lines.append("tasks:  # each column that could be a label, the likeliest first: keep what a model should answer")
     taken: set[str] = set()
-    for column, values in (draft.labels | draft.tags).items():
-        task = slug(column, taken)
-        blank = draft.columns[column][2]
-        lines.append(
-            f"  {task}:" + (f"  # rows without a value, which would be quarantined: {blank:,}" if blank else "")
-        )
-        lines.append("    data:")
-        lines += [f"      source: {name}", f"      label: {_scalar(column)}"]
-        if column in draft.tags:
-            lines.append("      kind: tagging")
-        if len(values) <= SHOWN_LABELS:
-            lines.append(f"      labels: {_flow(values)}")
-        else:
-            lines.append(f"      # {len(values)} labels")
+    sets = {column: labels for column, (_, labels) in draft.sets.items()}
+    for column, values in (sets | draft.labels | draft.tags).items():
+        lines += _task(name, draft, column, values, slug(column, taken))
     return "\n".join(lines) + "\n"
+
+
+def _task(name: str, draft: Draft, column: str, values: list[str], task: str) -> Iterator[str]:
+    """Yield the lines of a task that learns a column."""
+    kind, _, blank = draft.columns[column]
+    fate = "answered with no label at all" if column in draft.sets else "which would be quarantined"
+    yield f"  {task}:" + (f"  # rows without a value, {fate}: {blank:,}" if blank else "")
+    yield "    data:"
+    yield f"      source: {name}"
+    yield f"      label: {_scalar(column)}"
+    if column in draft.sets:
+        yield "      kind: multi_label"
+        yield f"      separator: {_scalar(draft.sets[column][0])}"
+    if column in draft.tags:
+        yield "      kind: tagging"
+    if column in draft.labels and kind == "integer":
+        yield "      # numbers, taken as classes; to learn how much, remove labels and set kind: regression"
+    yield f"      labels: {_flow(values)}" if len(values) <= SHOWN_LABELS else f"      # {len(values)} labels"
 
 
 def slug(name: str, taken: set[str]) -> str:
@@ -110,4 +120,4 @@ def _flow(value: Any) -> str:
 def _scalar(text: str) -> str:
     """Return the text as YAML reads it back as text."""
     plain = PLAIN.fullmatch(text) and not WORDS.fullmatch(text)
-    return text if plain else json.dumps(text)
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -4,8 +4,8 @@ from kind_cases import rows_of, surely, tagged
 
 from pipeline.errors import TradewindError
 from pipeline.judge.kinds import KINDS
-from pipeline.judge.kinds.spans import are_spans, spans_of, types_of
 from pipeline.judge.predictions import predict
+from pipeline.measures.tag_spans import are_spans, spans_of, types_of
 
 measure = KINDS["tagging"].measure
 

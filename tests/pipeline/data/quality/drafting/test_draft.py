@@ -162,3 +162,32 @@ def test_columns_that_tag_each_word_become_tagging_tasks(tmp_path):
     assert {name: task.data.kind for name, task in recipe.tasks.items()} == {"tags": "tagging", "column_2": "tagging"}
     (tmp_path / "out").mkdir()
     assert validate(recipe, tmp_path / "out", SilentProgress()).warnings == []
+
+
+def test_a_column_of_several_labels_becomes_a_multi_label_task(tmp_path):
+    sets = ["billing;delivery", "billing", "delivery; account", "", "account;billing", "Größe"]
+    lines = [f'"a message, number {number}";"{sets[number % 6]}";"{{""a"": {number % 9}}}"' for number in range(120)]
+    path = tmp_path / "tickets.csv"
+    path.write_text("\n".join(["text;topics;extra", *lines]), encoding="utf-8")
+    found = make(path, tmp_path, delimiter=";")
+    assert found.labels == {}, "an object with keys of its own is no label"
+    assert found.sets == {"topics": (";", ["Größe", "account", "billing", "delivery"])}
+    assert "columns that could be sets of labels: topics (with ';' between them)" in describe(found)
+    text = to_yaml("reviews", found)
+    assert "topics:  # rows without a value, answered with no label at all: 20" in text
+    assert '["Größe", account' in text, "as people write it"
+    file = tmp_path / "recipe.yaml"
+    file.write_text(text, encoding="utf-8")
+    data = load_recipe(file).tasks["topics"].data
+    assert (data.kind, data.separator, data.labels) == ("multi_label", ";", ["Größe", "account", "billing", "delivery"])
+
+
+def test_prose_with_commas_is_no_set_of_labels(tmp_path):
+    path = tmp_path / "notes.jsonl"
+    rows = [
+        {"text": f"a note {n}", "place": f"street {n % 12}, town {n % 12}", "size": str(n % 12)} for n in range(120)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = make(path, tmp_path)
+    assert found.sets == {}
+    assert found.labels["size"] == [str(number) for number in range(12)], "10 comes after 9"
