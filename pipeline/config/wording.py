@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import ErrorDetails
 
 Node = dict[str, Any]  # of a JSON schema
 
@@ -31,7 +30,7 @@ def describe(node: Node, definitions: Mapping[str, Node]) -> str:
     return _plain(node)
 
 
-def refusal(error: ErrorDetails, section: type[BaseModel]) -> str:
+def refusal(error: Mapping[str, Any], section: type[BaseModel]) -> str:
     """Return one sentence about an error of pydantic: the key of a section, what was received, what is allowed."""
     place = ".".join(map(str, error["loc"]))
     if error["type"] == "value_error":

@@ -20,7 +20,13 @@ INITIALIZE = Path(__file__).parents[2] / "docker" / "postgres" / "databases.sh"
 
 
 class Service:
-    """A server that can be killed and started again on the same port and files."""
+    """A server that can be killed and started again on the same port and files.
+
+    Attributes:
+        at_once: Signals. What ends it and all its processes: nothing is put away, no client is waited for.
+    """
+
+    at_once = signal.SIGKILL
 
     def __init__(self) -> None:
         # Not below pytest's folder: that is its owner's only, and PostgreSQL refuses to run as root.
@@ -53,10 +59,9 @@ class Service:
     def popen(self, command: list[str], **how) -> subprocess.Popen:
         return subprocess.Popen(command, cwd=self.folder, user=self.user, start_new_session=True, **how)
 
-    def stop(self, number: int = signal.SIGQUIT) -> None:
-        """End it at once: nothing is put away, no client is waited for."""
+    def stop(self) -> None:
         if self.process:
-            self.process.send_signal(number)
+            self.process.send_signal(self.at_once)
             self.process.wait(30)
 
     def close(self) -> None:
@@ -67,6 +72,8 @@ class Service:
 
 class Postgres(Service):
     """PostgreSQL, with the roles and databases that docker/postgres/databases.sh makes of a folder of secrets."""
+
+    at_once = signal.SIGQUIT
 
     def __init__(self, secrets: Path) -> None:
         super().__init__()

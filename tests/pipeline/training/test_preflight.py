@@ -102,7 +102,7 @@ def test_optimization_that_cannot_work_is_told(optimizer, learning_rate, steps, 
     ("key", "value", "message"),
     [
         ("learning_rate", -0.1, "greater than 0"),
-        ("steps", 0, "greater than 0"),
+        ("steps", 0, "greater than or equal to 1"),
         ("optimizer", "shampoo", "'adamw', 'adam', 'sgd', 'lion' or 'muon'"),
     ],
 )
