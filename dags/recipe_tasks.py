@@ -207,11 +207,9 @@ def finish() -> str:
     report = flow.finish("failed" if failed or missing else "succeeded")
     logger.info("report: %s", report)
     if failed or missing:
+        stopped = f"failed: {', '.join(failed)}; not run because of that: {', '.join(missing) or 'nothing'}."
+        advice = "Each log says why; when the cause is gone, clear the failed tasks: what is finished is kept"
         nodes = flow.store.runs.load(flow.run_id)["nodes"]
         why = [f"{node}: {entry['error']}" for node, entry in nodes.items() if entry.get("error")]
-        what = (
-            f"failed: {', '.join(failed)}; not run because of that: {', '.join(missing) or 'nothing'}. Each log says "
-        )
-        what += "why; when the cause is gone, clear the failed tasks: what is finished is kept"
-        raise AirflowFailException("\n".join([what, *why]))
+        raise AirflowFailException("\n".join([f"{stopped} {advice}", *why]))
     return str(report)

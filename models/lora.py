@@ -13,6 +13,7 @@ from models.feedforward import FeedForward
 from models.freezing import freeze
 from models.preset import PresetEncoder
 from models.projection import Projection
+from models.variables import remove_variable
 
 KINDS: dict[str, tuple[type[keras.layers.Layer], ...]] = {
     "attention": (Attention,),
@@ -71,8 +72,7 @@ def merge_adapters(model: keras.Model) -> None:
         kernel = np.asarray(ops.convert_to_numpy(layer._kernel))
         layer._kernel.assign(kernel + np.asarray(down) @ np.asarray(up) * (layer.lora_alpha / layer.lora_rank))
         for name in ("lora_kernel_a", "lora_kernel_b"):
-            layer._untrack_variable(getattr(layer, name))
-            object.__delattr__(layer, name)  # Keras's own collects all garbage each time, for half a second
+            remove_variable(layer, name)
         layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
         layer._kernel.trainable = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from models.variables import remove_variable
 from pipeline.training.steppers import replaces_variable
 
 
@@ -29,8 +30,7 @@ def finish(model: keras.Model) -> None:
     for layer in _dense_layers(model):
         if layer.quantization_mode == "float8":
             for name in [name for name, value in vars(layer).items() if replaces_variable(value)]:
-                layer._untrack_variable(getattr(layer, name))
-                object.__delattr__(layer, name)  # as in models/lora.py: Keras's own collects all garbage each time
+                remove_variable(layer, name)
             layer.dtype_policy = keras.dtype_policies.get("mixed_bfloat16")
             layer._is_quantized = False
 

@@ -104,13 +104,7 @@ class Column:
             asked["required"] = True
         if self.kind in NUMBERS:
             asked |= {"min": _plain(math.floor(self.low)), "max": _plain(math.ceil(self.high))}
-        elif (
-            self.kind == "text"
-            and not self.many
-            and not self.tags_words()
-            and not self.label_set
-            and self._repeats(FEW_VALUES)
-        ):
+        elif self.kind == "text" and self._one_each() and self._repeats(FEW_VALUES):
             asked["values"] = sorted(self.values)
         if self.present == rows > ROWS_PER_LABEL and self.kind in ("text", "integer") and self.distinct() == rows:
             asked["unique"] = True
@@ -118,7 +112,7 @@ class Column:
 
     def could_be_label(self, rows: int) -> bool:
         """Return whether the values could be the answers of a task; rows without one would be quarantined."""
-        few = self._one_each() and not self.many and len(self.values) > 1 and self._repeats(MOST_LABELS)
+        few = self._one_each() and len(self.values) > 1 and self._repeats(MOST_LABELS)
         return few and self.present >= rows * MOST_PRESENT and self.kind not in ("date", "number")
 
     @cached_property
@@ -134,7 +128,7 @@ class Column:
 
     def _one_each(self) -> bool:
         """Return whether a value is one thing, rather than tags, a set of labels, or an object with keys of its own."""
-        return not self.tags_words() and self.label_set is None and not self._holds_objects()
+        return not (self.many or self.tags_words() or self.label_set or self._holds_objects())
 
     def _holds_objects(self) -> bool:
         return any(value.startswith("{") for value in self.values)
